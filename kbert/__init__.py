@@ -1,0 +1,114 @@
+"""Fine-tune BERT encoders with Keras 3 on PyTorch.
+
+Public names are loaded on first use, so `import kbert` is quick and imports neither
+Keras nor torch. It does choose Keras's torch backend, so import it before Keras or
+set `KERAS_BACKEND=torch`.
+"""
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kbert import (
+        callbacks,
+        data,
+        engine,
+        evaluation,
+        models,
+        presets,
+        report,
+        text,
+        training,
+    )
+    from kbert.data import Split, Splits, load_split, load_splits
+    from kbert.models import Model, build_classifier, load_backbone, load_model
+    from kbert.presets import PresetError, list_presets, load_preset
+    from kbert.text import Preprocessor
+    from kbert.training import adamw, freeze, set_seed, unfreeze
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Model",
+    "Preprocessor",
+    "PresetError",
+    "Split",
+    "Splits",
+    "__version__",
+    "adamw",
+    "build_classifier",
+    "callbacks",
+    "data",
+    "engine",
+    "evaluation",
+    "freeze",
+    "list_presets",
+    "load_backbone",
+    "load_model",
+    "load_preset",
+    "load_split",
+    "load_splits",
+    "models",
+    "presets",
+    "report",
+    "set_seed",
+    "text",
+    "training",
+    "unfreeze",
+]
+
+_MODULE_OF = {
+    "Model": "models",
+    "Preprocessor": "text",
+    "PresetError": "presets",
+    "Split": "data",
+    "Splits": "data",
+    "adamw": "training",
+    "build_classifier": "models",
+    "freeze": "training",
+    "list_presets": "presets",
+    "load_backbone": "models",
+    "load_model": "models",
+    "load_preset": "presets",
+    "load_split": "data",
+    "load_splits": "data",
+    "set_seed": "training",
+    "unfreeze": "training",
+}
+
+
+def _choose_torch_backend() -> None:
+    """Make Keras use torch, or say in one sentence why it cannot."""
+    config = getattr(sys.modules.get("keras"), "config", None)
+    if config is not None and config.backend() != "torch":
+        raise RuntimeError(
+            f"kbert needs the torch backend; Keras loaded {config.backend()!r}. "
+            "Import kbert before keras, or set KERAS_BACKEND=torch."
+        )
+    chosen = os.environ.get("KERAS_BACKEND") or "torch"
+    if config is None and chosen != "torch":
+        raise RuntimeError(
+            f"kbert needs the torch backend; KERAS_BACKEND is {chosen!r}. "
+            "Unset it, or set KERAS_BACKEND=torch."
+        )
+    os.environ["KERAS_BACKEND"] = "torch"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that holds a public name on its first use."""
+    if name not in __all__:
+        raise AttributeError(f"module 'kbert' has no attribute {name!r}")
+    module = importlib.import_module(f"kbert.{_MODULE_OF.get(name, name)}")
+    value = getattr(module, name) if name in _MODULE_OF else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})
+
+
+_choose_torch_backend()

@@ -1,0 +1,246 @@
+"""From the command line to one call: flags, exit codes and one-sentence errors."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import os
+import signal
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+_KINDS = {int: "a whole number", float: "a number"}
+_EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, MemoryError)
+
+
+def run_recipe(
+    config_class: type[Config],
+    run: Callable[[Config], Any],
+    argv: Sequence[str] | None = None,
+    *,
+    prog: str | None = None,
+    description: str | None = None,
+) -> int:
+    """Parse flags into a recipe's configuration and run it.
+
+    Errors that a user can mend are one sentence on standard error; `--debug` shows
+    the traceback of any of them. `KeyboardInterrupt` may carry a sentence that says
+    what was kept.
+
+    Args:
+        config_class: dataclass; its fields become flags, their comments the help.
+        run: called with the configuration.
+        argv: flags; `None` means those of this process.
+        prog: how the recipe is called, as `--help` shows it.
+        description: what it does, as `--help` shows it.
+
+    Returns:
+        Exit code: 0 done, 1 failed, 2 a wrong flag or value, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        config = parse(config_class, arguments, prog=prog, description=description)
+    except SystemExit as stop:  # --help
+        return int(stop.code or EXIT_OK)
+    except ValueError as error:
+        return _fail(error, EXIT_USAGE, debug)
+    try:
+        run(config)
+    except BrokenPipeError:  # the reader of our output has gone: nobody to tell
+        _silence_stdout()
+        return EXIT_FAILED
+    except _EXPECTED_ERRORS as error:
+        return _fail(error, EXIT_FAILED, debug)
+    except KeyboardInterrupt as stop:
+        print(
+            f"\n{stop if stop.args else 'stopped; nothing was kept.'}", file=sys.stderr
+        )
+        return EXIT_INTERRUPTED
+    return EXIT_OK
+
+
+def parse(
+    config_class: type[Config],
+    argv: Sequence[str],
+    *,
+    prog: str | None = None,
+    description: str | None = None,
+) -> Config:
+    """Build a configuration from flags.
+
+    Args:
+        config_class: dataclass; its fields become flags, their comments the help.
+        argv: the flags.
+        prog: how the command is called, as `--help` shows it.
+        description: what it does, as `--help` shows it.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ValueError: a flag or a value is wrong; the message is one sentence.
+        SystemExit: `--help` was asked for and answered.
+    """
+    import tyro
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                config_class,
+                prog=prog,
+                description=f"{description or config_class.__doc__}\n\n"
+                "Add --debug to see the traceback of an error.",
+                args=list(argv),
+                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        sentence = _diagnose(config_class, argv) or _reason(stop, complaint)
+        raise ValueError(sentence) from None
+
+
+def require_at_least(config: Any, name: str, least: int) -> None:
+    """Refuse a value below the least that makes sense.
+
+    Args:
+        config: dataclass instance.
+        name: its field; `None` in it passes.
+        least: smallest value allowed.
+
+    Raises:
+        ValueError: the value is smaller.
+    """
+    value = getattr(config, name)
+    if value is not None and value < least:
+        flag = "--" + name.replace("_", "-")
+        raise ValueError(f"{flag} must be at least {least}; received {value}.")
+
+
+def _diagnose(config_class: type, argv: Sequence[str]) -> str | None:
+    """Say what is wrong with flags that were refused."""
+    hints = typing.get_type_hints(config_class)
+    fields = {
+        "--" + field.name.replace("_", "-"): hints[field.name]
+        for field in dataclasses.fields(config_class)
+    }
+    arguments = list(argv)
+    while arguments:
+        flag, equals, value = arguments.pop(0).partition("=")
+        flag = flag.replace("_", "-")
+        if flag not in fields:
+            return _unknown(flag, fields)
+        if fields[flag] is bool:
+            if equals:
+                return f"{flag} takes no value; received {value!r}. Give {flag} alone."
+            continue
+        if not equals:
+            if not arguments or arguments[0].startswith("--"):
+                return f"{flag} needs a value: give {_expected(fields[flag])}."
+            value = arguments.pop(0)
+        if not _accepts(fields[flag], value):
+            return f"{flag} must be {_expected(fields[flag])}; received {value!r}."
+    return None
+
+
+def _unknown(flag: str, fields: typing.Iterable[str]) -> str:
+    """Name the flag that was probably meant."""
+    nearest = difflib.get_close_matches(flag, fields, n=1)
+    guess = f"Did you mean {nearest[0]}?" if nearest else "See --help for all flags."
+    return f"unknown flag {flag!r}. {guess}"
+
+
+def _choices(hint: Any) -> tuple:
+    """Types and literal values that a field takes, without `None`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        parts = [part for part in typing.get_args(hint) if part is not type(None)]
+        return tuple(choice for part in parts for choice in _choices(part))
+    if typing.get_origin(hint) is typing.Literal:
+        return typing.get_args(hint)
+    return (hint,)
+
+
+def _expected(hint: Any) -> str:
+    """Put what a field takes into words."""
+    words = [
+        _KINDS.get(choice, "a text") if isinstance(choice, type) else str(choice)
+        for choice in _choices(hint)
+    ]
+    return " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+
+
+def _accepts(hint: Any, value: str) -> bool:
+    """Whether a field takes this value."""
+    for choice in _choices(hint):
+        if not isinstance(choice, type):
+            if str(choice) == value:
+                return True
+            continue
+        if choice not in _KINDS:
+            return True
+        with contextlib.suppress(ValueError):
+            choice(value)
+            return True
+    return False
+
+
+def _reason(stop: SystemExit, complaint: io.StringIO) -> str:
+    """Find out why the parser gave up: a check of the dataclass, or its own words."""
+    error: BaseException | None = stop
+    while error is not None:
+        if isinstance(error, ValueError):
+            return str(error)
+        error = error.__cause__ or error.__context__
+    lines = [line.strip("│╭╮╰╯─ ") for line in complaint.getvalue().splitlines()]
+    return next((line for line in lines[1:] if line), "these flags are not understood.")
+
+
+def _fail(error: BaseException, code: int, debug: bool) -> int:
+    """Print one sentence, or with `--debug` where the error comes from."""
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"error: {_sentence(error)}", file=sys.stderr)
+    return code
+
+
+def _sentence(error: BaseException) -> str:
+    """Put an error on one line; a message that is none gets the error's kind."""
+    if isinstance(error, MemoryError):
+        return "memory ran out; try a smaller --batch-size or --max-length."
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror and error.errno is not None:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}"
+    return text or type(error).__name__
+
+
+def _silence_stdout() -> None:
+    """Keep Python from complaining about a closed pipe while it exits."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def exit_with(code: int) -> typing.NoReturn:
+    """End the process; an interrupted one as shells expect it.
+
+    Args:
+        code: as `run_recipe` returns it.
+
+    Raises:
+        SystemExit: always.
+    """
+    if code == EXIT_INTERRUPTED:
+        # A second Ctrl-C while background threads end would print a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)

@@ -1,0 +1,148 @@
+"""Give labels their ids, in an order that does not depend on the rows' order.
+
+Whole numbers come by value (`1, 2, 10`; `1.0` is `1`), everything else alphabetically
+by Unicode code point; names are kept as strings. White space around a label is no part
+of it, and a label of nothing else is null.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?")  # "007" is a name, not a number
+_MOST_CLASSES = 1000  # more are believed only when most of them occur twice
+_LISTED_NAMES = 20  # names shown in an error
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a data set.
+
+    Args:
+        names: class names, in id order.
+        ids: label as it stands in the source (as a string) to its id.
+    """
+
+    names: tuple[str, ...]
+    ids: dict[str, int]
+
+    def encode(self, column: pa.Array, where: str) -> np.ndarray:
+        """Encode a column of labels.
+
+        Args:
+            column: labels of any plain type, length n.
+            where: the column in words, for messages.
+
+        Returns:
+            Ids, int32 (n,); -1 where the label is null.
+
+        Raises:
+            ValueError: a label is not among the classes.
+        """
+        codes, found = _read_labels(column, where)
+        for code, name in enumerate(found):
+            if name is not None and name not in self.ids:
+                raise ValueError(
+                    f"{where} has the label {name!r} in row {_find(codes, code):,}, "
+                    f"which is not among the classes {_list(self.ids)}; correct the "
+                    "row, or name every class in label_names=."
+                )
+        ids = [-1 if name is None else self.ids[name] for name in found]
+        return np.array([*ids, -1], np.int32)[codes]  # code -1, a null, is the last
+
+
+def find_classes(
+    column: pa.Array, label_names: Sequence[str] | None, where: str
+) -> Classes:
+    """Find the classes of a column of labels.
+
+    Args:
+        column: labels of any plain type.
+        label_names: class names in id order; the labels are these names, or else ids
+            in [0, len(label_names)). `None` takes the labels found.
+        where: the column in words, for messages.
+
+    Returns:
+        The classes, in the documented order or that of `label_names`.
+
+    Raises:
+        ValueError: a column of numbers holds one that is not whole, the labels are
+            mostly unique, or `label_names` has a name twice.
+    """
+    codes, found = _read_labels(column, where)
+    known = {name for name in found if name is not None}
+    if label_names is None:
+        if len(known) > max(_MOST_CLASSES, len(codes) // 2):
+            raise ValueError(
+                f"{where} has {len(known):,} different values in {len(codes):,} rows, "
+                "so they are no classes; name another label column."
+            )
+        names = sort_names(known)
+    else:
+        names = tuple(map(str, label_names))
+        _check_distinct(names)
+    ids = {name: number for number, name in enumerate(names)}
+    numbers = {str(number): number for number in range(len(names))}
+    stand_for_ids = not known & set(names) and all(map(_is_number, known))
+    return Classes(names, numbers if stand_for_ids else ids)
+
+
+def sort_names(names: set[str]) -> tuple[str, ...]:
+    """Sort class names: whole numbers by value, everything else alphabetically."""
+    if all(_NUMBER.fullmatch(name) for name in names):
+        return tuple(sorted(names, key=int))
+    return tuple(sorted(names))
+
+
+def _read_labels(column: pa.Array, where: str) -> tuple[np.ndarray, list[str | None]]:
+    """Return a code for each row, -1 for null, and the label of each code."""
+    encoded = column.dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    values = [_clean(value) for value in encoded.dictionary.to_pylist()]
+    if not all(value is None or _is_number(value) for value in values):
+        return codes, [None if value is None else str(value) for value in values]
+    for code, value in enumerate(values):
+        if value is not None and not float(value).is_integer():
+            raise ValueError(
+                f"labels must be classes, but {where} has {value} in row "
+                f"{_find(codes, code):,}, which is no whole number; round or bin the "
+                "labels, or name another label column."
+            )
+    return codes, [None if value is None else _whole(value) for value in values]
+
+
+def _clean(value: Any) -> Any:
+    """Strip white space; blank labels and NaN are null."""
+    if isinstance(value, str):
+        return value.strip() or None
+    return None if value != value else value
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return bool(_NUMBER.fullmatch(value))
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> str:
+    """Write a whole number without a fraction: 2, 2.0, "2" and "2.0" are one class."""
+    return str(int(value.partition(".")[0] if isinstance(value, str) else value))
+
+
+def _check_distinct(names: tuple[str, ...]) -> None:
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"label_names must differ; {twice!r} is given twice.")
+
+
+def _list(names: dict[str, int]) -> str:
+    more = ", ..." if len(names) > _LISTED_NAMES else ""
+    return ", ".join(map(repr, list(names)[:_LISTED_NAMES])) + more
+
+
+def _find(codes: np.ndarray, code: int) -> int:
+    return int(np.argmax(codes == code))

@@ -1,0 +1,315 @@
+"""An encoder as a functional Keras model that runs packed."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import torch
+from keras import ops
+
+from kbert.engine.config import EncoderConfig
+from kbert.engine.dropout import Dropout
+from kbert.engine.encoder import Encoder, EncoderWeights, LayerWeights
+from kbert.engine.layers import (
+    PositionEmbedding,
+    TokenAndPositionEmbedding,
+    TransformerEncoder,
+    build_initializer,
+)
+from kbert.engine.packing import build_packing
+from kbert.engine.precision import Precision, resolve_precision, use_fast_products
+
+OUTPUTS = ("sequence_output", "pooled_output")
+
+
+@keras.saving.register_keras_serializable(package="kbert")
+class Backbone(keras.Model):
+    """A BERT, DistilBERT or RoBERTa encoder.
+
+    Inputs and outputs are KerasHub's. BERT takes `token_ids`, `segment_ids` and
+    `padding_mask`, int32 (batch, length), and gives `sequence_output` (batch, length,
+    hidden_dim) and `pooled_output` (batch, hidden_dim); the other families take no
+    segments and give the sequence output alone. Outputs at padding are zero.
+
+    The layers, their names and their weights are KerasHub's too, so `get_layer`,
+    `trainable`, `get_weights` and graphs from an inner layer work as they do there.
+    A call runs packed, on real tokens only; a backbone whose layers were changed
+    (LoRA, quantised kernels) or that lives on a device other than a CPU or a CUDA GPU
+    runs them as Keras does.
+
+    Args:
+        config: shape of the encoder.
+        precision: `auto`, `float32`, `bfloat16` or `float16`: format of the matrix
+            products. Weights, gradients and sums stay float32.
+        name: of the model.
+        trainable: whether the weights train.
+
+    Example:
+        ```python
+        backbone = kbert.load_backbone("all_minilm_l6_v2_en")
+        pooled = backbone(backbone.input)["pooled_output"]
+        model = kbert.Model(backbone.input, keras.layers.Dense(2)(pooled))
+        ```
+    """
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        *,
+        precision: Precision = "auto",
+        name: str | None = None,
+        trainable: bool = True,
+    ):
+        inputs = {
+            key: keras.Input((None,), dtype="int32", name=key)
+            for key in config.input_names
+        }
+        layers = _build_layers(config)
+        outputs = _connect(layers, inputs)
+        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
+        # Torch modules take attributes only once they are initialised.
+        for key, layer in layers.items():
+            setattr(self, key, layer)
+        self.config = config
+        self.precision = precision
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, inputs, training=None, mask=None):
+        """Encode a padded batch; see the class for shapes."""
+        if not self.runs_packed:
+            return super().call(inputs, training=training, mask=mask)
+        outputs = self.encode(self.standardize(inputs), training=bool(training))
+        if self.config.family != "bert":
+            return outputs["sequence_output"]
+        return outputs
+
+    def standardize(self, inputs) -> dict[str, torch.Tensor]:
+        """Return the inputs, given as Keras takes them, as a dict of int tensors."""
+        return dict(zip(sorted(self.input), self._standardize_inputs(inputs)))
+
+    @property
+    def runs_packed(self) -> bool:
+        """Whether the packed encoder can stand in for the Keras layers."""
+        device = self.weights[0].value.device.type
+        return device in ("cpu", "cuda") and not any(
+            getattr(layer, "lora_enabled", False)
+            or getattr(layer, "quantization_mode", None)
+            for layer in self._flatten_layers(include_self=False)
+        )
+
+    @property
+    def compute_precision(self) -> torch.dtype:
+        """Dtype of the matrix products on the device the weights are on."""
+        device = self.weights[0].value.device
+        return resolve_precision(self.precision, device)
+
+    @torch.compiler.disable
+    def encode(
+        self,
+        inputs,
+        *,
+        training: bool = False,
+        outputs: Sequence[str] = OUTPUTS,
+        sparse_gradients: bool = False,
+    ) -> dict[str, torch.Tensor | None]:
+        """Encode a padded batch and compute no more than is asked for.
+
+        Args:
+            inputs: dict of int tensors (batch, length) under the names of the inputs.
+            training: whether to drop values.
+            outputs: which of `sequence_output`, `pooled_output` and `first_output`
+                (vector of each row's first token) to compute.
+            sparse_gradients: give the token table a sparse gradient.
+
+        Returns:
+            The outputs in float32; `None` for KerasHub's outputs not asked for.
+
+        Raises:
+            ValueError: a token id lies outside the vocabulary, the batch is longer
+                than the position table, or a row has no token.
+        """
+        token_ids, padding_mask = inputs["token_ids"], inputs["padding_mask"]
+        self._check_inputs(token_ids)
+        device, dtype = token_ids.device, self.compute_precision
+        packing = build_packing(padding_mask, self.config.num_heads).to(device)
+        encoder = Encoder(
+            config=self.config,
+            weights=self._read_weights(),
+            packing=packing,
+            dtype=dtype,
+            dropout=self._build_dropout(device) if training else None,
+            sparse_gradients=sparse_gradients,
+        )
+        with use_fast_products(dtype, device):
+            return self._compute(encoder, inputs, outputs)
+
+    def _compute(self, encoder, inputs, outputs):
+        results = dict.fromkeys(OUTPUTS if self.config.has_pooler else OUTPUTS[:1])
+        token_ids, segment_ids = inputs["token_ids"], inputs.get("segment_ids")
+        if "sequence_output" in outputs:
+            packed = encoder.encode(token_ids, segment_ids)
+            results["sequence_output"] = encoder.packing.scatter(packed.float())
+            first = encoder.take_first(packed)
+        else:
+            first = encoder.encode_first(token_ids, segment_ids)
+        if "pooled_output" in outputs and self.config.has_pooler:
+            results["pooled_output"] = encoder.pool(first).float()
+        if "first_output" in outputs:
+            results["first_output"] = first.float()
+        return results
+
+    def _check_inputs(self, token_ids: torch.Tensor) -> None:
+        """Check on a CPU what would be an obscure error, or none, further down."""
+        length = token_ids.shape[1]
+        if length > self.config.max_sequence_length:
+            raise ValueError(
+                f"token_ids must have at most {self.config.max_sequence_length} "
+                f"columns, the rows of the position table; received {length}. "
+                "Lower max_length."
+            )
+        if token_ids.is_cuda or token_ids.numel() == 0:
+            return
+        lowest, highest = map(int, token_ids.aminmax())
+        if lowest < 0 or highest >= self.config.vocabulary_size:
+            wrong = lowest if lowest < 0 else highest
+            row = int((token_ids == wrong).any(1).nonzero()[0])
+            raise ValueError(
+                f"token_ids must lie in [0, {self.config.vocabulary_size}); row {row} "
+                f"of the batch has {wrong}. Tokenize with the preset's own vocabulary."
+            )
+
+    def _build_dropout(self, device: torch.device) -> Dropout | None:
+        if self.config.dropout == 0:
+            return None
+        seed = int(ops.convert_to_numpy(self.seed_generator.next())[0])
+        return Dropout(self.config.dropout, seed, device)
+
+    def _read_weights(self) -> EncoderWeights:
+        bert = self.config.family == "bert"
+        tables = self if bert else self.embeddings
+        segments = self.segment_embedding.embeddings.value if bert else None
+        return EncoderWeights(
+            tokens=tables.token_embedding.embeddings.value,
+            positions=tables.position_embedding.position_embeddings.value,
+            segments=segments,
+            embeddings_norm=_read_norm(self.embeddings_layer_norm),
+            layers=[_read_layer(layer) for layer in self.transformer_layers],
+            pooler=_read_dense(self.pooled_dense) if self.config.has_pooler else None,
+        )
+
+    def get_config(self):
+        """Return the constructor's arguments."""
+        return {
+            "config": dataclasses.asdict(self.config),
+            "precision": self.precision,
+            "name": self.name,
+            "trainable": self.trainable,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Build a backbone from the result of `get_config`."""
+        config = dict(config)
+        return cls(EncoderConfig(**config.pop("config")), **config)
+
+
+def _build_layers(config: EncoderConfig) -> dict:
+    """Return the layers under KerasHub's attribute names."""
+    layers = _build_embeddings(config)
+    layers["embeddings_layer_norm"] = keras.layers.LayerNormalization(
+        epsilon=config.layer_norm_epsilon, name="embeddings_layer_norm"
+    )
+    layers["embeddings_dropout"] = keras.layers.Dropout(
+        config.dropout, name="embeddings_dropout"
+    )
+    layers["transformer_layers"] = [
+        TransformerEncoder(
+            config.intermediate_dim,
+            config.num_heads,
+            dropout=config.dropout,
+            activation=config.activation,
+            layer_norm_epsilon=config.layer_norm_epsilon,
+            name=f"transformer_layer_{index}",
+        )
+        for index in range(config.num_layers)
+    ]
+    if config.has_pooler:
+        layers["pooled_dense"] = keras.layers.Dense(
+            config.hidden_dim,
+            activation="tanh",
+            kernel_initializer=build_initializer(),
+            name="pooled_dense",
+        )
+    return layers
+
+
+def _build_embeddings(config: EncoderConfig) -> dict:
+    if config.family != "bert":
+        name = {
+            "roberta": "embeddings",
+            "distil_bert": "token_and_position_embedding",
+        }[config.family]
+        embeddings = TokenAndPositionEmbedding(
+            config.vocabulary_size,
+            config.max_sequence_length,
+            config.hidden_dim,
+            name=name,
+        )
+        return {"embeddings": embeddings}
+    return {
+        "token_embedding": keras.layers.ReversibleEmbedding(
+            config.vocabulary_size,
+            config.hidden_dim,
+            embeddings_initializer=build_initializer(),
+            name="token_embedding",
+        ),
+        "position_embedding": PositionEmbedding(
+            config.max_sequence_length, name="position_embedding"
+        ),
+        "segment_embedding": keras.layers.Embedding(
+            config.num_segments,
+            config.hidden_dim,
+            embeddings_initializer=build_initializer(),
+            name="segment_embedding",
+        ),
+        "embeddings_add": keras.layers.Add(name="embeddings_add"),
+    }
+
+
+def _connect(layers: dict, inputs: dict):
+    """Connect the Keras layers, the reference for the packed encoder."""
+    if "embeddings" in layers:
+        x = layers["embeddings"](inputs["token_ids"])
+    else:
+        tokens = layers["token_embedding"](inputs["token_ids"])
+        positions = layers["position_embedding"](tokens)
+        segments = layers["segment_embedding"](inputs["segment_ids"])
+        x = layers["embeddings_add"]((tokens, positions, segments))
+    x = layers["embeddings_dropout"](layers["embeddings_layer_norm"](x))
+    for layer in layers["transformer_layers"]:
+        x = layer(x, padding_mask=inputs["padding_mask"])
+    if "pooled_dense" not in layers:
+        return x
+    pooled = layers["pooled_dense"](x[:, 0, :])
+    return {"sequence_output": x, "pooled_output": pooled}
+
+
+def _read_dense(layer):
+    return layer.kernel.value, layer.bias.value
+
+
+def _read_norm(layer):
+    return layer.gamma.value, layer.beta.value
+
+
+def _read_layer(layer: TransformerEncoder) -> LayerWeights:
+    attention = layer._self_attention_layer
+    projections = (attention.query_dense, attention.key_dense, attention.value_dense)
+    return LayerWeights(
+        projections=[_read_dense(dense) for dense in projections],
+        attention_output=_read_dense(attention._output_dense),
+        attention_norm=_read_norm(layer._self_attention_layer_norm),
+        intermediate=_read_dense(layer._feedforward_intermediate_dense),
+        output=_read_dense(layer._feedforward_output_dense),
+        output_norm=_read_norm(layer._feedforward_layer_norm),
+    )

@@ -1,0 +1,224 @@
+"""A functional Keras model whose encoders and training step run on the engine."""
+
+import functools
+import logging
+
+import keras
+import torch
+from keras import tree
+
+from kbert.engine.backbone import OUTPUTS, Backbone
+from kbert.engine.losses import start_from_logits
+from kbert.engine.optimizers import FusedUpdate, can_fuse
+from kbert.engine.precision import use_fast_products
+
+_logger = logging.getLogger("kbert")
+
+
+class EngineModel(keras.Model):
+    """A functional model with a `Backbone` in it.
+
+    The graph, `fit`, callbacks and losses are Keras's. What differs: an encoder
+    computes only the outputs that the graph reads, cross-entropies start from logits,
+    and a known optimizer's update is one fused call.
+    """
+
+    def __init__(self, inputs, outputs, name=None, **kwargs):
+        super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
+        self._reads = _find_reads(self)
+        self._update = None
+        self._tolerates_nan = False
+        self._in_train_step = False
+
+    def call(self, inputs, training=None, mask=None):
+        """Run the graph; encoders compute only what it reads."""
+        outputs = self._run_through_graph(
+            self._standardize_inputs(inputs),
+            operation_fn=functools.partial(self._get_function, training=training),
+        )
+        for output, tensor in zip(self.outputs, tree.flatten(outputs), strict=True):
+            if _shows_logits(output._keras_history.operation):
+                tensor._keras_logits = tensor
+        return outputs
+
+    def _get_function(self, operation, training):
+        reads = self._reads.get(id(operation))
+        if reads is None:
+            if training is not None and "training" in getattr(
+                operation, "_call_context_args", {}
+            ):
+                return functools.partial(operation, training=training)
+            return operation
+        if isinstance(operation, Backbone):
+            if operation.runs_packed:
+                return functools.partial(self._encode, operation, reads, training)
+            return functools.partial(operation, training=training)
+        # This operation takes the first token; its encoder has already done so.
+        backbone = reads[0]
+        return (lambda x, key, **context: x) if backbone.runs_packed else operation
+
+    def _encode(self, backbone, reads, training, inputs, **context):
+        outputs = backbone.encode(
+            backbone.standardize(inputs),
+            training=bool(training),
+            outputs=reads,
+            sparse_gradients=self._in_train_step and self._update is not None,
+        )
+        if "first_output" in reads:
+            outputs["sequence_output"] = outputs.pop("first_output")
+        if backbone.config.has_pooler:
+            return outputs
+        return outputs["sequence_output"]
+
+    def compile(self, optimizer="rmsprop", loss=None, **kwargs):
+        """Configure training; see `keras.Model.compile`.
+
+        Cross-entropies start from the logits of a last layer with a softmax, sigmoid,
+        log-softmax or no activation. With float16 products the optimizer scales its
+        loss.
+        """
+        optimizer = keras.optimizers.get(optimizer)
+        if self._needs_loss_scale(optimizer):
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        super().compile(optimizer=optimizer, loss=start_from_logits(loss), **kwargs)
+        self._update = None
+
+    def compile_from_config(self, config):
+        """Compile with what `get_compile_config` gave."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    def _needs_loss_scale(self, optimizer) -> bool:
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            return False
+        return any(
+            backbone.compute_precision == torch.float16 for backbone in self.backbones
+        )
+
+    @property
+    def backbones(self) -> list[Backbone]:
+        """The encoders in the graph, each once."""
+        return [layer for layer in self.layers if isinstance(layer, Backbone)]
+
+    def make_train_function(self, force=False):
+        """Build the training step and choose the update it ends with."""
+        self._update = self._build_update()
+        return super().make_train_function(force)
+
+    def _build_update(self) -> FusedUpdate | None:
+        variables = self.trainable_variables
+        optimizer = self.optimizer
+        if not variables or optimizer is None:
+            return None
+        if not can_fuse(optimizer) or any(v.constraint is not None for v in variables):
+            if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+                _logger.warning(
+                    "The engine does not know %s with these settings; Keras's own, "
+                    "slower update is used.",
+                    type(optimizer).__name__,
+                )
+            return None
+        if not optimizer.built:
+            optimizer.build(variables)
+        return FusedUpdate(optimizer, variables)
+
+    def train_step(self, data):
+        """Run one step: forward, loss, backward, update, metrics."""
+        if self._update is None:
+            return super().train_step(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        first = next(leaf for leaf in tree.flatten(x) if leaf is not None)
+        with self._fast_products():
+            y_pred = self._predict_for_training(x)
+            loss = self._compute_loss(
+                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
+            )
+            self._loss_tracker.update_state(loss, sample_weight=first.shape[0])
+            if self._is_sound(loss, y_pred):
+                self._update_weights(self.optimizer.scale_loss(loss))
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _predict_for_training(self, x):
+        self._in_train_step = True
+        try:
+            return self(x, training=True)
+        finally:
+            self._in_train_step = False
+
+    def _update_weights(self, loss) -> None:
+        values = [variable.value for variable in self._update.variables]
+        gradients = torch.autograd.grad(loss, values, allow_unused=True)
+        self._update.apply(gradients)
+
+    def _fast_products(self):
+        backbones = self.backbones
+        dtype = backbones[0].compute_precision if backbones else torch.float32
+        return use_fast_products(dtype, self.weights[0].value.device)
+
+    def _is_sound(self, loss, y_pred) -> bool:
+        """Whether the loss is a number; asked on a CPU, where asking costs nothing."""
+        if loss.is_cuda or bool(torch.isfinite(loss)):
+            return True
+        if self._tolerates_nan:
+            return False
+        step = int(self.optimizer._iterations.value)
+        bad = sum(
+            ~torch.isfinite(output.detach()).flatten(1).all(1)
+            for output in tree.flatten(y_pred)
+        )
+        rows = torch.as_tensor(bad).nonzero()[:, 0].tolist()
+        where = f"rows {rows[:8]} of its batch" if rows else "its labels or weights"
+        raise RuntimeError(
+            f"the loss is {float(loss)} at step {step}, from {where}; the weights are "
+            "as they were after the step before. Lower the learning rate, clip the "
+            "gradients (global_clipnorm=1.0) or use precision='float32'."
+        )
+
+
+def _shows_logits(operation) -> bool:
+    """Whether an output operation's values serve as logits as they are."""
+    activation = getattr(operation, "activation", None)
+    return activation in (keras.activations.linear, keras.activations.log_softmax)
+
+
+def _find_reads(model: EngineModel) -> dict[int, tuple]:
+    """Find out what the graph reads of each encoder.
+
+    Returns:
+        For the id of each backbone the outputs to compute; for the id of each
+        operation that takes a first token off such a backbone, that backbone.
+    """
+    nodes = [node for level in model._nodes_by_depth.values() for node in level]
+    reads: dict[int, tuple] = {}
+    for backbone in model.backbones:
+        keys = sorted(OUTPUTS) if backbone.config.has_pooler else OUTPUTS[:1]
+        used, takers, others = set(), [], 0
+        own = [node for node in nodes if node.operation is backbone]
+        for key, tensor in ((k, t) for n in own for k, t in zip(keys, n.outputs)):
+            consumers = [
+                node for node in nodes if any(t is tensor for t in node.input_tensors)
+            ]
+            shown = any(tensor is output for output in model.outputs)
+            if key == "pooled_output":
+                used.update({key} if consumers or shown else ())
+                continue
+            first = [node.operation for node in consumers if _takes_first(node)]
+            takers += first
+            others += len(consumers) - len(first) + shown
+        if others:
+            used.add("sequence_output")
+        elif takers:
+            used.add("first_output")
+            reads |= {id(operation): (backbone,) for operation in takers}
+        reads[id(backbone)] = tuple(sorted(used))
+    return reads
+
+
+def _takes_first(node) -> bool:
+    """Whether a node is `sequence_output[:, 0]` or `sequence_output[:, 0, :]`."""
+    arguments = node.arguments.args
+    if type(node.operation).__name__ != "GetItem" or len(arguments) != 2:
+        return False
+    key, everything = arguments[1], slice(None)
+    return key in ((everything, 0), (everything, 0, everything))

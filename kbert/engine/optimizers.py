@@ -1,0 +1,278 @@
+"""Optimizer updates: one fused call for the optimizers that are known.
+
+Keras's own path takes one pass over memory for every term of an update. The fused path
+reads and writes a Keras optimizer's own variables, so that saving, resuming and
+callbacks see no difference, and does clipping, decay and update in one torch call.
+"""
+
+import re
+from collections.abc import Sequence
+
+import keras
+import torch
+
+# Where the weights of an encoder stand, from the bottom up, by KerasHub's paths.
+_ENCODER_PATH = re.compile(
+    r"(?:^|/)(?:(?P<embeddings>token_embedding|position_embedding|segment_embedding"
+    r"|token_and_position_embedding|embeddings|embeddings_layer_norm)"
+    r"|transformer_layer_(?P<layer>\d+)|(?P<pooler>pooled_dense))/"
+)
+_UNDECAYED = re.compile(r"(?:^|/)(?:bias|beta|gamma)$")
+
+
+@keras.saving.register_keras_serializable(package="kbert")
+class AdamW(keras.optimizers.AdamW):
+    """AdamW with PyTorch's epsilon, a rate for the head and rates by layer.
+
+    Unlike `keras.optimizers.AdamW`, epsilon is added to the root of the
+    bias-corrected second moment, as PyTorch and therefore all published BERT
+    recipes have it.
+
+    Args:
+        learning_rate: float or schedule, of the encoder's top layer.
+        head_multiplier: rate of everything outside the encoder, over
+            `learning_rate`.
+        layer_decay: factor from one layer down to the next, in (0, 1]; embeddings
+            count as one more layer.
+        decay_all: whether biases and layer norms decay too (PyTorch's habit) or not
+            (Hugging Face's).
+        **kwargs: `keras.optimizers.AdamW`'s arguments.
+
+    Source: Loshchilov & Hutter (2019); layer-wise rates Howard & Ruder (2018).
+    """
+
+    def __init__(
+        self,
+        learning_rate=2e-5,
+        head_multiplier: float = 1.0,
+        layer_decay: float = 1.0,
+        decay_all: bool = False,
+        **kwargs,
+    ):
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.head_multiplier = head_multiplier
+        self.layer_decay = layer_decay
+        self.decay_all = decay_all
+
+    def build(self, variables):
+        """Create the moments and work out each variable's rate."""
+        super().build(variables)
+        layers = [_read_layer(v.path) for v in variables]
+        depth = max((layer for layer in layers if layer is not None), default=0)
+        self._multipliers = [
+            self.head_multiplier
+            if layer is None
+            else self.layer_decay ** (depth - min(layer, depth))
+            for layer in layers
+        ]
+
+    def get_multiplier(self, variable) -> float:
+        """Return the variable's rate over `learning_rate`."""
+        return self._multipliers[self._get_variable_index(variable)]
+
+    def _use_weight_decay(self, variable):
+        if not self.decay_all and _UNDECAYED.search(variable.path):
+            return False
+        return super()._use_weight_decay(variable)
+
+    def _apply_weight_decay(self, variables):
+        if not self.weight_decay:
+            return
+        rate = self.weight_decay * self._get_current_learning_rate()
+        for variable in variables:
+            if self._use_weight_decay(variable):
+                variable.assign(variable * (1 - rate * self.get_multiplier(variable)))
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update one variable as Keras does, with this class's epsilon and rate."""
+        step = keras.ops.cast(self.iterations + 1, variable.dtype)
+        correction = keras.ops.sqrt(1 - keras.ops.power(self.beta_2, step))
+        epsilon, self.epsilon = self.epsilon, self.epsilon * correction
+        try:
+            rate = learning_rate * self.get_multiplier(variable)
+            super().update_step(gradient, variable, rate)
+        finally:
+            self.epsilon = epsilon
+
+    def get_config(self):
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "head_multiplier": self.head_multiplier,
+            "layer_decay": self.layer_decay,
+            "decay_all": self.decay_all,
+        }
+
+
+def _read_layer(path: str) -> int | None:
+    """Return a variable's layer: 0 embeddings, 1.. layers, `None` head."""
+    match = _ENCODER_PATH.search(path)
+    if match is None:
+        return None
+    if match["embeddings"]:
+        return 0
+    return int(match["layer"]) + 1 if match["layer"] else 10**6
+
+
+def _is_adam(optimizer) -> bool:
+    # Keras makes torch-specific subclasses of exactly its own classes.
+    return type(optimizer) is AdamW or _is_exactly(optimizer, "Adam", "AdamW")
+
+
+def _is_exactly(optimizer, *names: str) -> bool:
+    kind = type(optimizer)
+    return kind.__module__.startswith("keras.src.") and kind.__name__ in names
+
+
+def can_fuse(optimizer) -> bool:
+    """Whether `FusedUpdate` knows this optimizer and all that it was asked to do."""
+    known = (_is_adam(optimizer) and not optimizer.amsgrad) or _is_exactly(
+        optimizer, "SGD"
+    )
+    return known and not (
+        optimizer.use_ema or optimizer.clipnorm or optimizer.clipvalue
+    )
+
+
+class FusedUpdate:
+    """Applies gradients through a known optimizer's own variables.
+
+    Args:
+        optimizer: one that `can_fuse` accepts, built.
+        variables: the trainable variables, in the order of the gradients.
+    """
+
+    def __init__(self, optimizer, variables: Sequence[keras.Variable]):
+        self.optimizer = optimizer
+        self.variables = list(variables)
+        self._dense: dict[int, torch.Tensor] = {}
+
+    @torch.no_grad()
+    @torch.compiler.disable
+    def apply(self, gradients: Sequence[torch.Tensor | None]) -> None:
+        """Accumulate, clip, decay and update; count the step.
+
+        Args:
+            gradients: one a variable; `None` where the loss does not depend on it.
+                The token table's may be sparse.
+        """
+        optimizer = self.optimizer
+        pairs = [
+            (variable, gradient)
+            for variable, gradient in zip(self.variables, gradients, strict=True)
+            if gradient is not None
+        ]
+        steps = optimizer.gradient_accumulation_steps or 1
+        iteration = int(optimizer._iterations.value)
+        if steps > 1:
+            pairs = self._accumulate(pairs)
+        if pairs and (iteration + 1) % steps == 0:
+            self._update(pairs, steps, iteration // steps + 1)
+            if steps > 1:
+                torch._foreach_zero_([gradient for _, gradient in pairs])
+        optimizer._iterations.value.add_(1)
+
+    def _accumulate(self, pairs):
+        """Add gradients to the optimizer's accumulators and return these instead."""
+        accumulated = []
+        for variable, gradient in pairs:
+            index = self.optimizer._get_variable_index(variable)
+            total = self.optimizer._accumulated_gradients[index].value
+            total.add_(gradient)
+            accumulated.append((variable, total))
+        return accumulated
+
+    def _update(self, pairs, steps: int, step: int) -> None:
+        optimizer = self.optimizer
+        factor = self._compute_factor([gradient for _, gradient in pairs], steps)
+        rate = float(optimizer.learning_rate)
+        touched: list[tuple[torch.Tensor, torch.Tensor]] = []
+        groups: dict[tuple[float, float], list] = {}
+        for variable, gradient in pairs:
+            if gradient.is_sparse:
+                gradient, rows = self._spread(variable, gradient)
+                touched.append((gradient, rows))
+            decays = bool(optimizer.weight_decay) and optimizer._use_weight_decay(
+                variable
+            )
+            multiplier = (
+                optimizer.get_multiplier(variable) if type(optimizer) is AdamW else 1.0
+            )
+            decay = optimizer.weight_decay if decays else 0.0
+            groups.setdefault((multiplier, decay), []).append((variable, gradient))
+        for (multiplier, decay), members in groups.items():
+            if _is_adam(optimizer):
+                self._update_adam(members, rate * multiplier, decay, factor, step)
+            else:
+                self._update_sgd(members, rate, decay, factor)
+        for gradient, rows in touched:
+            gradient.index_fill_(0, rows, 0.0)
+
+    def _compute_factor(self, gradients, steps: int) -> torch.Tensor:
+        """Return what the summed gradients are divided by before the update."""
+        divisor = float(steps) * (self.optimizer.loss_scale_factor or 1.0)
+        first = gradients[0]
+        if self.optimizer.global_clipnorm is None:
+            return torch.full((), divisor, device=first.device)
+        values = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(values)))
+        excess = norm / divisor / self.optimizer.global_clipnorm
+        return excess.clamp(min=1.0) * divisor
+
+    def _spread(self, variable, gradient):
+        """Lay a sparse gradient out in a table that is zero everywhere else.
+
+        The table is kept, and only its touched rows are cleared after the update:
+        filling a new one would cost more than the rest of the embedding's step.
+        """
+        gradient = gradient.coalesce()
+        rows = gradient.indices()[0]
+        key = id(variable)
+        if key not in self._dense:
+            self._dense[key] = torch.zeros_like(variable.value)
+        table = self._dense[key]
+        table.index_copy_(0, rows, gradient.values())
+        return table, rows
+
+    def _update_adam(self, members, rate, decay, factor, step) -> None:
+        optimizer = self.optimizer
+        index = [optimizer._get_variable_index(variable) for variable, _ in members]
+        epsilon = optimizer.epsilon
+        if type(optimizer) is not AdamW:
+            # Keras adds epsilon before the bias correction, torch after it.
+            epsilon /= (1 - optimizer.beta_2**step) ** 0.5
+        count = torch.full((), float(step), device=factor.device)
+        torch._fused_adamw_(
+            [variable.value for variable, _ in members],
+            [gradient for _, gradient in members],
+            [optimizer._momentums[i].value for i in index],
+            [optimizer._velocities[i].value for i in index],
+            [],
+            [count] * len(members),
+            lr=rate,
+            beta1=optimizer.beta_1,
+            beta2=optimizer.beta_2,
+            weight_decay=decay,
+            eps=epsilon,
+            amsgrad=False,
+            maximize=False,
+            grad_scale=factor,
+        )
+
+    def _update_sgd(self, members, rate, decay, factor) -> None:
+        optimizer = self.optimizer
+        weights = [variable.value for variable, _ in members]
+        updates = torch._foreach_div([gradient for _, gradient in members], factor)
+        torch._foreach_mul_(updates, -rate)
+        if decay:
+            torch._foreach_mul_(weights, 1 - rate * decay)
+        if optimizer.momentum:
+            index = [optimizer._get_variable_index(variable) for variable, _ in members]
+            velocities = [optimizer.momentums[i].value for i in index]
+            torch._foreach_mul_(velocities, optimizer.momentum)
+            torch._foreach_add_(velocities, updates)
+            if optimizer.nesterov:
+                torch._foreach_add_(updates, velocities, alpha=optimizer.momentum)
+            else:
+                updates = velocities
+        torch._foreach_add_(weights, updates)

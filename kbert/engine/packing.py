@@ -1,0 +1,196 @@
+"""Which tokens of a padded batch are real, and which rows attend together.
+
+The encoder drops padding at its door. A packed batch holds the real tokens of all rows
+one after another, longest row first, so that rows of like length stand side by side and
+attention runs on a few dense groups of them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+# Packed length and group length are rounded up to these, so that kernels which are
+# compiled for a shape (oneDNN's bfloat16 products: 1-2 ms for each new one) meet a
+# few dozen shapes in a whole run and not one a batch.
+TOKEN_MULTIPLE = 32
+LENGTH_MULTIPLE = 8
+# Rows that attend together, and the scores they may need at once: a group's scores
+# should stay in the cache.
+GROUP_ROWS = 16
+GROUP_SCORES = 2**21
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of like length that attend together.
+
+    Args:
+        start: first packed token of the group.
+        stop: one past its last packed token.
+        first_row: first row of the group, in packed order.
+        num_rows: number of rows.
+        length: length the rows are padded to, in tokens.
+        slots: int64 (stop - start,), where each token stands among the
+            `num_rows * length` slots; `None` when the tokens fill them all.
+        bias: float32 (num_rows, 1, 1, length), 0 for tokens and -inf for empty
+            slots; `None` when there is no empty slot.
+    """
+
+    start: int
+    stop: int
+    first_row: int
+    num_rows: int
+    length: int
+    slots: torch.Tensor | None
+    bias: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Packing:
+    """The real tokens of a padded batch, in packed order.
+
+    Args:
+        num_rows: rows of the padded batch.
+        length: columns of the padded batch, in tokens.
+        num_tokens: packed length, `TOKEN_MULTIPLE` included.
+        index: int64 (num_real_tokens,), position of each real token in the
+            flattened padded batch.
+        starts: int64 (num_rows,), first token of each packed row.
+        packed_rows: int64 (num_rows,), packed row of each padded row.
+        groups: what attends together.
+    """
+
+    num_rows: int
+    length: int
+    num_tokens: int
+    index: torch.Tensor
+    starts: torch.Tensor
+    packed_rows: torch.Tensor
+    groups: tuple[Group, ...]
+
+    @property
+    def num_real_tokens(self) -> int:
+        """Number of tokens that are not padding."""
+        return self.index.shape[0]
+
+    def gather(self, padded: torch.Tensor) -> torch.Tensor:
+        """Take int (num_rows, length) to packed int64 (num_tokens,), 0 behind."""
+        packed = padded.new_zeros(self.num_tokens, dtype=torch.int64)
+        packed[: self.num_real_tokens] = padded.reshape(-1)[self.index]
+        return packed
+
+    def compute_positions(self) -> torch.Tensor:
+        """Return each packed token's column, int64 (num_tokens,)."""
+        positions = self.index.new_zeros(self.num_tokens)
+        positions[: self.num_real_tokens] = self.index % self.length
+        return positions
+
+    def scatter(self, packed: torch.Tensor) -> torch.Tensor:
+        """Take packed (num_tokens, dim) to (num_rows, length, dim), zeros between."""
+        dim = packed.shape[-1]
+        padded = packed.new_zeros(self.num_rows * self.length, dim)
+        padded = padded.index_copy(0, self.index, packed[: self.num_real_tokens])
+        return padded.view(self.num_rows, self.length, dim)
+
+    def to(self, device: torch.device) -> "Packing":
+        """Copy the index tensors to a device without waiting for it."""
+        if self.index.device == device:
+            return self
+
+        def move(tensor):
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        groups = tuple(
+            Group(
+                g.start,
+                g.stop,
+                g.first_row,
+                g.num_rows,
+                g.length,
+                move(g.slots),
+                move(g.bias),
+            )
+            for g in self.groups
+        )
+        return Packing(
+            self.num_rows,
+            self.length,
+            self.num_tokens,
+            move(self.index),
+            move(self.starts),
+            move(self.packed_rows),
+            groups,
+        )
+
+
+def build_packing(padding_mask: torch.Tensor, num_heads: int) -> Packing:
+    """Plan how to run a padded batch without its padding.
+
+    Args:
+        padding_mask: bool or int (num_rows, length), nonzero for real tokens. It
+            need not be left-aligned: a token keeps the position of its column.
+        num_heads: attention heads, for the size of the groups.
+
+    Returns:
+        The plan, its index tensors on the CPU.
+
+    Raises:
+        ValueError: a row has no token.
+    """
+    mask = padding_mask.to("cpu") != 0
+    num_rows, length = mask.shape
+    lengths = mask.sum(1)
+    if num_rows and int(lengths.min()) == 0:
+        row = int(lengths.argmin())
+        raise ValueError(
+            f"padding_mask must mark at least one token a row; row {row} of the batch "
+            "is all zeros. Drop the row or keep its first token."
+        )
+    sorted_lengths, row_order = lengths.sort(descending=True, stable=True)
+    index = mask[row_order].reshape(-1).nonzero()[:, 0]
+    index = row_order[index // length] * length + index % length
+    packed_rows = torch.empty_like(row_order)
+    packed_rows[row_order] = torch.arange(num_rows)
+    num_real = index.shape[0]
+    return Packing(
+        num_rows=num_rows,
+        length=length,
+        num_tokens=round_up(num_real, TOKEN_MULTIPLE),
+        index=index,
+        starts=sorted_lengths.cumsum(0) - sorted_lengths,
+        packed_rows=packed_rows,
+        groups=_build_groups(sorted_lengths.tolist(), num_heads),
+    )
+
+
+def round_up(value: int, multiple: int) -> int:
+    """Return the least multiple of `multiple` that is not below `value`."""
+    return -(-value // multiple) * multiple
+
+
+def _build_groups(lengths: list[int], num_heads: int) -> tuple[Group, ...]:
+    """Cut rows, longest first, into groups of bounded size."""
+    groups = []
+    row = start = 0
+    while row < len(lengths):
+        longest = round_up(lengths[row], LENGTH_MULTIPLE)
+        fitting = GROUP_SCORES // (num_heads * longest * longest)
+        num_rows = min(len(lengths) - row, max(1, min(GROUP_ROWS, fitting)))
+        group = _build_group(start, row, lengths[row : row + num_rows], longest)
+        groups.append(group)
+        row += num_rows
+        start = group.stop
+    return tuple(groups)
+
+
+def _build_group(start: int, first_row: int, lengths: list[int], length: int) -> Group:
+    slots = bias = None
+    num_rows, num_tokens = len(lengths), sum(lengths)
+    if num_tokens < num_rows * length:
+        real = torch.arange(length) < torch.tensor(lengths)[:, None]
+        slots = real.view(-1).nonzero()[:, 0]
+        bias = torch.zeros(num_rows, 1, 1, length)
+        bias.masked_fill_(~real[:, None, None, :], float("-inf"))
+    return Group(
+        start, start + num_tokens, first_row, num_rows, length, slots, bias
+    )

@@ -1,0 +1,52 @@
+"""Measure a classifier: metrics with intervals, calibration, curves, its mistakes.
+
+Everything here takes class ids and probabilities as NumPy arrays, so it measures
+kbert's models and any other alike.
+"""
+
+from kbert.evaluation.bootstrap import (
+    bootstrap_interval,
+    percentile_interval,
+    resample_rows,
+)
+from kbert.evaluation.calibration import (
+    NUM_BINS,
+    ReliabilityCurve,
+    expected_calibration_error,
+    reliability_curve,
+)
+from kbert.evaluation.curves import PrecisionRecall, precision_recall_points
+from kbert.evaluation.metrics import compute_metrics
+from kbert.evaluation.mistakes import find_mistakes
+from kbert.evaluation.scores import (
+    accuracy,
+    batch_mean_accuracy,
+    confusion_matrix,
+    log_loss,
+    matthews_correlation,
+    per_class_table,
+    precision_recall_f1,
+    roc_auc,
+)
+
+__all__ = [
+    "NUM_BINS",
+    "PrecisionRecall",
+    "ReliabilityCurve",
+    "accuracy",
+    "batch_mean_accuracy",
+    "bootstrap_interval",
+    "compute_metrics",
+    "confusion_matrix",
+    "expected_calibration_error",
+    "find_mistakes",
+    "log_loss",
+    "matthews_correlation",
+    "per_class_table",
+    "percentile_interval",
+    "precision_recall_f1",
+    "precision_recall_points",
+    "reliability_curve",
+    "resample_rows",
+    "roc_auc",
+]

@@ -1,0 +1,149 @@
+"""Check labels and probabilities once, at the door."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+# Probabilities computed in bfloat16 keep 8 bits: a row of them may be this far off 1.
+SUM_TOLERANCE = 0.01
+
+
+def check_labels(labels: Any, num_classes: int) -> np.ndarray:
+    """Check class ids.
+
+    Args:
+        labels: int array-like, shape (n,), values in [0, num_classes).
+        num_classes: number of classes.
+
+    Returns:
+        int64 (n,).
+
+    Raises:
+        ValueError: they have another shape, are no whole numbers, are out of range, or
+            there are none.
+    """
+    found = np.asarray(labels)
+    if found.ndim != 1:
+        raise ValueError(
+            "labels must be one class id a row, shape (n,); received shape "
+            f"{found.shape}. Take the argmax of one-hot labels."
+        )
+    if not len(found):
+        raise ValueError("labels are empty. Pass at least one row to evaluate.")
+    if found.dtype.kind not in "iub":
+        raise ValueError(
+            f"labels must be class ids (whole numbers); received dtype {found.dtype}. "
+            "Pass the ids, not the names or scores."
+        )
+    outside = np.flatnonzero((found < 0) | (found >= num_classes))
+    if len(outside):
+        row = int(outside[0])
+        raise ValueError(
+            f"labels must lie in [0, {num_classes}); row {row} has {int(found[row])}. "
+            "Fix the row, or pass probabilities of more classes."
+        )
+    return found.astype(np.int64)
+
+
+def check_probabilities(probabilities: Any) -> np.ndarray:
+    """Check class probabilities and make each row sum to 1 exactly.
+
+    Args:
+        probabilities: float array-like, shape (n, num_classes), num_classes at least
+            2; each row sums to 1, give or take 0.01 for low-precision arithmetic.
+
+    Returns:
+        float64 (n, num_classes).
+
+    Raises:
+        ValueError: they have another shape, are negative, not finite, or a row does
+            not sum to 1.
+    """
+    found = np.asarray(probabilities)
+    if found.ndim != 2 or found.shape[1] < 2:
+        raise ValueError(
+            "probabilities must have shape (n, num_classes) with two classes or more; "
+            f"received shape {found.shape}. For one score p a row, pass [1 - p, p]."
+        )
+    if found.dtype.kind not in "fiub":
+        raise ValueError(
+            f"probabilities must be numbers; received dtype {found.dtype}. "
+            "Pass what model.predict returns."
+        )
+    found = found.astype(np.float64)
+    sums = found.sum(axis=1)
+    # A NaN is in no range, so the test is for rows that are right.
+    right = (found >= 0).all(axis=1) & (np.abs(sums - 1) <= SUM_TOLERANCE)
+    if not right.all():
+        row = int(np.flatnonzero(~right)[0])
+        raise ValueError(
+            "probabilities must be at least 0 and sum to 1 in every row; row "
+            f"{row} is {_show(found[row])}. Pass softmax outputs, not logits."
+        )
+    return found / sums[:, None]
+
+
+def check_pair(labels: Any, probabilities: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Check labels and the probabilities of the same rows.
+
+    Args:
+        labels: int array-like, shape (n,), values in [0, num_classes).
+        probabilities: float array-like, shape (n, num_classes), rows that sum to 1.
+
+    Returns:
+        int64 (n,) and float64 (n, num_classes).
+
+    Raises:
+        ValueError: one of them is not as it should be, or their lengths differ.
+    """
+    checked = check_probabilities(probabilities)
+    ids = check_labels(labels, checked.shape[1])
+    if len(ids) != len(checked):
+        raise ValueError(
+            "labels and probabilities must have the same number of rows; received "
+            f"{len(ids):,} and {len(checked):,}."
+        )
+    return ids, checked
+
+
+def check_label_names(label_names: Sequence[str], num_classes: int) -> list[str]:
+    """Check that there is one name a class.
+
+    Args:
+        label_names: class names in id order.
+        num_classes: number of classes.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: there are fewer or more names than classes.
+    """
+    names = [str(name) for name in label_names]
+    if len(names) != num_classes:
+        raise ValueError(
+            f"label_names must name all {num_classes} classes; received "
+            f"{len(names)}: {', '.join(names[:5])}."
+        )
+    return names
+
+
+def check_at_least_1(name: str, value: int) -> None:
+    """Refuse a count below 1.
+
+    Args:
+        name: of the argument.
+        value: received.
+
+    Raises:
+        ValueError: it is below 1.
+    """
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1; received {value}.")
+
+
+def _show(row: np.ndarray) -> str:
+    """Write out the beginning of a row."""
+    shown = ", ".join(f"{value:.4g}" for value in row[:4])
+    return f"[{shown}{', ...' if len(row) > 4 else ''}]"

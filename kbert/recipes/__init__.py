@@ -1,0 +1,1 @@
+"""One documented experiment a module: `python -m kbert.recipes.<name>` runs it."""

@@ -1,0 +1,189 @@
+"""The tweets recipe: what it reads, what it writes, what it says."""
+
+import json
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+from kbert.recipes import sources, tweets, tweets_data
+
+EMBEDDED = "all_minilm_l6_v2_en"
+FILES = [
+    "config.json",
+    "history.csv",
+    "model.keras",
+    "report.html",
+    "report.json",
+    "report.md",
+    "submission.csv",
+]
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_asked(monkeypatch, tmp_path):
+    """No Kaggle account, no caches of this machine, no network."""
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kagglehub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("kagglehub.config.get_kaggle_credentials", lambda: None)
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """One run on the sample: its folder and what it printed."""
+    import contextlib
+    import io
+
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    argv = ["--data", str(tweets_data.SAMPLE), "--preset", EMBEDDED, "--limit", "96"]
+    argv += ["--epochs", "2", "--out", str(folder), "--precision", "float32"]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert tweets.main(argv) == 0
+    return folder, printed.getvalue()
+
+
+def read_report(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text("utf-8"))
+
+
+def test_documented_settings_are_the_defaults():
+    config = tweets.Config()
+    assert (config.epochs, config.batch_size, config.learning_rate) == (4, 32, 2e-5)
+    assert (config.seed, config.cleaning) == (42, "fixed")
+    assert config.preset is config.data is config.max_length is None
+
+
+def test_as_documented_takes_the_documented_cleaning():
+    assert tweets.Config(as_documented=True).cleaning == "documented"
+
+
+def test_a_run_leaves_its_files(small_run):
+    folder, _ = small_run
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+
+
+def test_the_report_has_what_others_read_from_it(small_run):
+    report = read_report(small_run[0])
+    wanted = {"recipe", "preset", "data", "device", "seed", "metrics", "documented"}
+    assert wanted | {"deviations", "seconds"} <= set(report)
+    assert report["recipe"] == "tweets" and report["seed"] == 42
+    assert {"rows", "label_counts"} <= set(report["data"])
+
+
+def test_a_sample_is_never_compared_with_documented_figures(small_run):
+    rows = read_report(small_run[0])["documented"]
+    assert rows and not any(row["comparable"] for row in rows)
+
+
+def test_the_submission_has_every_test_tweet_in_order(small_run):
+    folder, _ = small_run
+    lines = (folder / "submission.csv").read_text("utf-8").splitlines()
+    test = tweets_data.load_tweets(tweets_data.SAMPLE, seed=42, limit=None)
+    assert lines[0] == "id,target"
+    assert [int(line.split(",")[0]) for line in lines[1:]] == test.test_ids
+    assert {line.split(",")[1] for line in lines[1:]} <= {"0", "1"}
+
+
+def test_the_history_has_a_line_an_epoch(small_run):
+    header, *epochs = (small_run[0] / "history.csv").read_text("utf-8").splitlines()
+    assert {"epoch", "loss", "val_accuracy", "seconds"} <= set(header.split(","))
+    assert len(epochs) == 2
+
+
+def test_the_console_names_preset_data_and_paths(small_run):
+    folder, printed = small_run
+    assert EMBEDDED in printed and "train.csv" in printed
+    assert "epoch 2/2" in printed
+    *_, a, b, c, d, e = printed.splitlines()
+    assert any(str(folder / "report.html") in line for line in (a, b, c, d, e))
+    assert any("submission.csv" in line for line in (a, b, c, d, e))
+
+
+def test_the_saved_model_gives_the_submitted_predictions(small_run):
+    import kbert
+
+    folder, _ = small_run
+    test = tweets_data.load_tweets(tweets_data.SAMPLE, seed=42, limit=None).test
+    classes = kbert.load_model(folder / "model.keras").predict(test.texts, verbose=0)
+    lines = (folder / "submission.csv").read_text("utf-8").splitlines()[1:]
+    assert [int(line.split(",")[1]) for line in lines] == classes.argmax(1).tolist()
+
+
+def test_a_train_file_alone_gives_no_submission(tmp_path):
+    train = (tweets_data.SAMPLE / "train.csv").read_bytes()
+    (tmp_path / "mine.csv").write_bytes(train)
+    found = tweets_data.load_tweets(tmp_path / "mine.csv", seed=42, limit=None)
+    assert found.test is None and found.notice is None
+
+
+def test_the_sample_stands_in_where_kaggle_is_out_of_reach():
+    found = tweets_data.load_tweets(None, seed=42, limit=None)
+    assert "bundled sample" in found.notice and not found.is_documented
+    assert set(found.splits.train.labels) == {0, 1}
+
+
+def test_kaggles_cache_is_used_without_asking(tmp_path):
+    folder = tmp_path / "kagglehub" / "competitions" / "some-contest"
+    folder.mkdir(parents=True)
+    (folder / "train.csv").write_text("id\n")
+    assert sources.find_kaggle_competition("some-contest") == folder
+
+
+@pytest.mark.parametrize("outcome", ["works", "fails", "hangs"])
+def test_kaggle_is_tried_once_and_given_up_quickly(monkeypatch, tmp_path, outcome):
+    calls = []
+
+    def download(competition):
+        calls.append(competition)
+        if outcome == "fails":
+            raise ConnectionError("no network")
+        if outcome == "hangs":
+            time.sleep(1)
+        (tmp_path / "train.csv").write_text("id\n")
+        return str(tmp_path)
+
+    config = types.SimpleNamespace(
+        get_cache_folder=lambda: str(tmp_path / "none"),
+        get_kaggle_credentials=lambda: ("somebody", "key"),
+    )
+    fake = types.SimpleNamespace(config=config, competition_download=download)
+    monkeypatch.setitem(sys.modules, "kagglehub", fake)
+    found = sources.find_kaggle_competition("some-contest", timeout_seconds=0.5)
+    assert found == (tmp_path if outcome == "works" else None)
+    assert calls == ["some-contest"]
+
+
+def test_the_sample_has_the_real_files_quirks():
+    text = (tweets_data.SAMPLE / "train.csv").read_text("utf-8")
+    assert text.startswith("id,keyword,location,text,target\n")
+    for quirk in ("http://t.co/", "&amp;", "\x89Û", "%20", "#", "@", '\n\nHwy 41'):
+        assert quirk in text, quirk
+    found = tweets_data.load_tweets(tweets_data.SAMPLE, seed=42, limit=None)
+    findings = found.splits.findings.to_json()
+    assert findings["duplicates"]["count"] and findings["conflicts"]["count"]
+
+
+def test_the_real_tweets_are_cut_as_documented(shared_data):
+    found = tweets_data.load_tweets(shared_data("tweets"), seed=42, limit=None)
+    assert len(found.splits.train) == 6_090
+    assert len(found.splits.validation) == 1_523
+    assert found.is_documented
+    assert len(found.test) == 3_263 and found.test_ids[:3] == [0, 2, 3]
+
+
+def test_a_limited_run_is_not_the_documented_one(shared_data):
+    found = tweets_data.load_tweets(shared_data("tweets"), seed=42, limit=200)
+    assert not found.is_documented
+    assert len(found.test) == 3_263, "a limit is for training"
+
+
+@pytest.mark.slow
+def test_the_real_tweets_reach_the_documented_neighbourhood(shared_data, tmp_path):
+    folder = tmp_path / "run"
+    argv = ["--data", str(shared_data("tweets")), "--preset", EMBEDDED]
+    assert tweets.main([*argv, "--out", str(folder)]) == 0
+    assert read_report(folder)["metrics"]["accuracy"]["value"] >= 0.80
+    assert len((folder / "submission.csv").read_text().splitlines()) == 3_264
