@@ -1,7 +1,8 @@
 """Rows of text in, batches of token arrays out, tokenized once."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,7 +23,7 @@ class TextRows:
 
     Args:
         texts: sequence of str, or of (str, str) for pairs.
-        labels: array (n, ...) or `None`.
+        labels: array (n, ...), a tuple or dict of them for several outputs, or `None`.
         weights: float array (n,) or `None`.
 
     Raises:
@@ -31,14 +32,15 @@ class TextRows:
 
     def __init__(self, texts: Split | Sequence, labels=None, weights=None):
         self._texts = texts
-        self.labels = None if labels is None else np.asarray(labels)
+        self.labels = _to_arrays(labels)
         self.weights = None if weights is None else np.asarray(weights, "float32")
         for name, values in (("labels", self.labels), ("weights", self.weights)):
-            if values is not None and len(values) != len(texts):
-                raise ValueError(
-                    f"{name} must be as many as the texts, {len(texts)}; "
-                    f"received {len(values)}."
-                )
+            for array in keras.tree.flatten(values) if values is not None else ():
+                if array.shape[:1] != (len(texts),):
+                    raise ValueError(
+                        f"{name} must be as many as the texts, {len(texts)}; "
+                        f"received the shape {array.shape}."
+                    )
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -57,8 +59,8 @@ class TextRows:
         """Return some of the rows."""
         return TextRows(
             self._texts[rows],
-            None if self.labels is None else self.labels[rows],
-            None if self.weights is None else self.weights[rows],
+            take(self.labels, rows),
+            take(self.weights, rows),
         )
 
     def without_labels(self) -> "TextRows":
@@ -68,20 +70,17 @@ class TextRows:
     def with_label_ids(self, label_names: Sequence[str] | None) -> "TextRows":
         """Return the rows with label names turned into ids.
 
+        A split that knows the model's label names, in another order or not all of
+        them, is read by its names; one with other names by its ids.
+
         Raises:
             ValueError: a label has no name in `label_names`.
         """
-        if self.labels is None or self.labels.dtype.kind not in "OUT":
-            return self
-        ids = {name: index for index, name in enumerate(label_names or ())}
-        wrong = [row for row, name in enumerate(self.labels) if str(name) not in ids]
-        if wrong:
-            known = ", ".join(map(repr, label_names or ())) or "ids only"
-            raise ValueError(
-                f"label {str(self.labels[wrong[0]])!r} in row {wrong[0]} is unknown; "
-                f"the model knows {known}."
-            )
-        labels = np.array([ids[str(name)] for name in self.labels], "int32")
+        labels = name_to_id(self.labels, label_names)
+        own = self._texts.label_names if isinstance(self._texts, Split) else ()
+        if own and label_names and labels is self._texts.labels:
+            if set(own) & set(label_names):
+                labels = name_to_id(np.array(own), label_names)[labels]
         return TextRows(self._texts, labels, self.weights)
 
     def weigh(self, class_weight: Mapping[int, float] | None) -> "TextRows":
@@ -90,6 +89,43 @@ class TextRows:
             return self
         weights = weigh(self.labels, class_weight, self.weights)
         return TextRows(self._texts, self.labels, weights)
+
+
+def _to_arrays(labels: Any) -> Any:
+    if isinstance(labels, dict):
+        return {name: np.asarray(value) for name, value in labels.items()}
+    if isinstance(labels, tuple) and np.ndim(labels[0]):
+        return tuple(map(np.asarray, labels))
+    return None if labels is None else np.asarray(labels)
+
+
+def take(values: Any, rows: np.ndarray | slice) -> Any:
+    """Return some rows of an array, of a structure of arrays, or `None`."""
+    if values is None:
+        return None
+    return keras.tree.map_structure(lambda array: array[rows], values)
+
+
+def name_to_id(labels: Any, label_names: Sequence[str] | None) -> Any:
+    """Turn label names into ids; leave everything else as it is.
+
+    Raises:
+        ValueError: a label has no name in `label_names`.
+    """
+    listed = isinstance(labels, (list, tuple)) and len(labels)
+    named = listed and isinstance(labels[0], str)
+    names = np.asarray(labels) if named else labels
+    if getattr(getattr(names, "dtype", None), "kind", "") not in tuple("OUT"):
+        return labels
+    names = [str(name) for name in np.asarray(names)]
+    ids = {name: index for index, name in enumerate(label_names or ())}
+    for row, name in enumerate(names):
+        if name not in ids:
+            known = ", ".join(map(repr, label_names or ())) or "ids only"
+            raise ValueError(
+                f"label {name!r} in row {row} is unknown; the model knows {known}."
+            )
+    return np.array([ids[name] for name in names], "int32")
 
 
 def read_rows(x: Any, y: Any = None, weights: Any = None) -> TextRows | None:
@@ -119,7 +155,7 @@ def read_rows(x: Any, y: Any = None, weights: Any = None) -> TextRows | None:
         return _read_hub_dataset(x, y, weights)
     kind = getattr(np.asarray(x).dtype, "kind", "") if _is_column(x) else ""
     texts = np.asarray(x).tolist() if kind in ("O", "U", "T") else x
-    if not isinstance(texts, (list, tuple)) or not texts or not _is_text(texts[0]):
+    if not isinstance(texts, (list, tuple)) or not all(map(_is_text, texts[:1])):
         return None
     return TextRows(texts, y, weights)
 
@@ -140,20 +176,72 @@ def _is_hub_dataset(x: Any) -> bool:
 
 
 def _read_hub_dataset(x: Any, y: Any, weights: Any) -> TextRows:
-    if "text" not in x.column_names or (y is None and "label" not in x.column_names):
+    if "text" not in x.column_names:
         raise ValueError(
-            "a datasets.Dataset must have the columns 'text' and 'label'; received "
-            f"{x.column_names}. Read it with kbert.load_splits(dataset, text=..., "
-            "label=...)."
+            "a datasets.Dataset must have a column 'text', and 'label' to train; "
+            f"received {x.column_names}. Read it with kbert.load_splits(dataset, "
+            "text=..., label=...)."
         )
-    return TextRows(x["text"][:], x["label"][:] if y is None else y, weights)
+    if y is None and "label" in x.column_names:
+        y = x["label"][:]
+    return TextRows(x["text"][:], y, weights)
 
 
-class TrainingBatches(keras.utils.PyDataset):
-    """Batches of texts in a seeded order that changes every epoch.
+class OrderedBatches(keras.utils.PyDataset):
+    """Batches in a seeded order that changes every epoch.
 
-    Texts are tokenized once, in a background thread, in the order in which the first
-    epoch needs them; the first batch waits for its own texts only.
+    Args:
+        rows: labels and weights; subclasses say what the inputs are.
+        batch_size: rows a batch.
+        seed: of the order; `None` keeps the rows' own.
+    """
+
+    def __init__(self, rows: TextRows, batch_size: int, seed: int | None):
+        super().__init__()
+        self._rows, self._batch_size, self._seed = rows, batch_size, seed
+        self.start_epoch(0)
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self._batch_size)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch, counted from 0."""
+        self._order = np.arange(len(self._rows))
+        if self._seed is not None:
+            np.random.default_rng((self._seed, epoch)).shuffle(self._order)
+
+    def __getitem__(self, index: int):
+        """Return inputs, labels and weights of one batch."""
+        start = index * self._batch_size
+        rows = self._order[start : start + self._batch_size]
+        return _assemble(self._read(rows), self._rows, rows)
+
+
+class FeatureBatches(OrderedBatches):
+    """Batches of a frozen encoder's features.
+
+    Args:
+        features: float32 (n, width).
+        rows: their labels and weights.
+        batch_size: rows a batch.
+        seed: of the order; `None` keeps the rows' own.
+    """
+
+    def __init__(
+        self, features: np.ndarray, rows: TextRows, batch_size: int, seed: int | None
+    ):
+        super().__init__(rows, batch_size, seed)
+        self._features = features
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        return self._features[rows]
+
+
+class TrainingBatches(OrderedBatches):
+    """Batches of texts, tokenized once.
+
+    Texts are tokenized in a background thread, in the order in which the first epoch
+    needs them; the first batch waits for its own texts only.
 
     Args:
         rows: texts and labels.
@@ -169,28 +257,11 @@ class TrainingBatches(keras.utils.PyDataset):
         batch_size: int,
         seed: int | None,
     ):
-        super().__init__()
-        self._rows, self._preprocessor = rows, preprocessor
-        self._batch_size, self._seed = batch_size, seed
+        super().__init__(rows, batch_size, seed)
+        self._preprocessor = preprocessor
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="kbert-tokenize")
         self._chunks: list[Any] = []
         self._encoded: Encoded | None = None
-        self.start_epoch(0)
-
-    def __len__(self) -> int:
-        return -(-len(self._rows) // self._batch_size)
-
-    def start_epoch(self, epoch: int) -> None:
-        """Choose the order of an epoch, counted from 0."""
-        self._order = np.arange(len(self._rows))
-        if self._seed is not None:
-            np.random.default_rng((self._seed, epoch)).shuffle(self._order)
-
-    def __getitem__(self, index: int):
-        """Return token arrays, labels and weights of one batch."""
-        start = index * self._batch_size
-        rows = self._order[start : start + self._batch_size]
-        return _assemble(self._encode(rows).pad(), self._rows, rows)
 
     def on_epoch_end(self) -> None:
         """Say what was cut off, once all texts are tokenized."""
@@ -200,6 +271,9 @@ class TrainingBatches(keras.utils.PyDataset):
             self._chunks = []
             self._pool.shutdown()
             report_truncation(self._encoded)
+
+    def _read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return self._encode(rows).pad()
 
     def _encode(self, rows: np.ndarray) -> Encoded:
         if self._encoded is None and not self._chunks:
@@ -227,6 +301,39 @@ class TrainingBatches(keras.utils.PyDataset):
 
     def _tokenize(self, rows: np.ndarray) -> Encoded:
         return self._preprocessor.encode(*self._rows.read(rows))
+
+
+class FollowSeed(keras.callbacks.Callback):
+    """Ties each epoch's order and dropout to the seed and the epoch's number.
+
+    A run that was killed and resumes at an epoch then goes on as it would have.
+
+    Args:
+        seed: of the run.
+        batches: what is trained on; Keras and torch order what is no texts.
+    """
+
+    def __init__(self, seed: int, batches: Any):
+        super().__init__()
+        self._seed = seed
+        self._batches = batches if isinstance(batches, OrderedBatches) else None
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        """Set what the epoch draws from."""
+        if self._batches is not None:
+            self._batches.start_epoch(epoch)
+        states = np.random.SeedSequence((self._seed, epoch))
+        if self._batches is None:
+            random.seed(int(states.generate_state(1)[0]))
+            torch.manual_seed(int(states.generate_state(1)[0]))
+        for generator in _find_seed_generators(self.model):
+            state = generator.state
+            state.assign(states.spawn(1)[0].generate_state(2, "uint32") & 0x7FFFFFFF)
+
+
+def _find_seed_generators(model: keras.Model) -> list[keras.random.SeedGenerator]:
+    layers = [model, *model._flatten_layers(include_self=False)]
+    return [generator for layer in layers for generator in layer._seed_generators]
 
 
 class SortedBatches(keras.utils.PyDataset):
@@ -258,85 +365,25 @@ class SortedBatches(keras.utils.PyDataset):
         return _assemble(self.encoded[rows].pad(), self._rows, rows)
 
 
+    def with_rows(self) -> Iterator[tuple[np.ndarray, tuple]]:
+        """Return each batch after the rows it is made of."""
+        for index in range(len(self)):
+            start = index * self._batch_size
+            yield self.order[start : start + self._batch_size], self[index]
+
+
 def _assemble(arrays: dict, source: TextRows, rows: np.ndarray) -> tuple:
     if source.labels is None:
         return (arrays,)
     if source.weights is None:
-        return arrays, source.labels[rows]
-    return arrays, source.labels[rows], source.weights[rows]
+        return arrays, take(source.labels, rows)
+    return arrays, take(source.labels, rows), source.weights[rows]
 
 
 def report_truncation(encoded: Encoded) -> None:
     """Say in one line what was cut off, if anything was."""
     if encoded.truncation.num_truncated:
         _logger.warning("%s", encoded.truncation.summary())
-
-
-class _MappedLoader(torch.utils.data.IterableDataset):
-    """A torch DataLoader with a function over its batches."""
-
-    def __init__(self, loader: Iterable, function: Callable):
-        self._loader, self._function = loader, function
-
-    def __iter__(self) -> Iterator:
-        return map(self._function, self._loader)
-
-    def __len__(self) -> int:
-        return len(self._loader)  # type: ignore[arg-type]
-
-
-class _MappedDataset(keras.utils.PyDataset):
-    """A Keras PyDataset with a function over its batches."""
-
-    def __init__(self, dataset: keras.utils.PyDataset, function: Callable):
-        super().__init__(
-            workers=dataset.workers,
-            use_multiprocessing=dataset.use_multiprocessing,
-            max_queue_size=dataset.max_queue_size,
-        )
-        self._dataset, self._function = dataset, function
-
-    def __len__(self) -> int:
-        return len(self._dataset)  # type: ignore[arg-type]
-
-    def __getitem__(self, index: int):
-        return self._function(self._dataset[index])
-
-    def on_epoch_begin(self) -> None:
-        self._dataset.on_epoch_begin()
-
-    def on_epoch_end(self) -> None:
-        self._dataset.on_epoch_end()
-
-
-def map_loader(
-    loader: Any, preprocessor: Preprocessor | None, class_weight: Mapping | None
-) -> Any:
-    """Tokenize and weight the batches of a DataLoader or PyDataset as they come.
-
-    Args:
-        loader: yields (x, y) or (x, y, sample_weight), x texts or token arrays.
-        preprocessor: texts to ids; `None` when the batches hold arrays.
-        class_weight: label id to weight, or `None`.
-
-    Returns:
-        A loader of the same kind.
-    """
-
-    def convert(batch):
-        x, y, weights = keras.utils.unpack_x_y_sample_weight(
-            tuple(batch) if isinstance(batch, list) else batch
-        )
-        rows = read_rows(x)
-        if rows is not None and preprocessor is not None:
-            x = preprocessor.encode(*rows.read(np.arange(len(rows)))).pad()
-        if class_weight is not None:
-            weights = weigh(np.asarray(y), class_weight, weights)
-        return keras.utils.pack_x_y_sample_weight(x, y, weights)
-
-    if isinstance(loader, keras.utils.PyDataset):
-        return _MappedDataset(loader, convert)
-    return torch.utils.data.DataLoader(_MappedLoader(loader, convert), batch_size=None)
 
 
 def weigh(labels: np.ndarray, class_weight: Mapping[int, float], weights=None):
@@ -352,6 +399,17 @@ def weigh(labels: np.ndarray, class_weight: Mapping[int, float], weights=None):
     table = np.array([class_weight[i] for i in range(len(class_weight))], "float32")
     result = table[ids]
     return result if weights is None else result * np.asarray(weights, "float32")
+
+
+def check_label_ids(labels: np.ndarray, num_classes: int) -> None:
+    """Refuse labels (n,) that are no whole numbers in [0, num_classes)."""
+    # A missing label is NaN, which no comparison holds for.
+    sound = (labels >= 0) & (labels < num_classes) & (labels == np.floor(labels))
+    for row in np.flatnonzero(~sound)[:1]:
+        raise ValueError(
+            f"labels must be whole numbers in [0, {num_classes}); row {row} has "
+            f"{labels[row]}. Fix the row or build the model with more classes."
+        )
 
 
 def compute_balanced_class_weight(labels: Any, num_classes: int) -> dict[int, float]:
@@ -371,12 +429,8 @@ def compute_balanced_class_weight(labels: Any, num_classes: int) -> dict[int, fl
     """
     labels = np.asarray(labels)
     ids = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels
+    check_label_ids(ids.reshape(len(ids)), num_classes)
     ids = ids.reshape(len(ids)).astype(int)
-    for row in np.flatnonzero((ids < 0) | (ids >= num_classes))[:1]:
-        raise ValueError(
-            f"labels must lie in [0, {num_classes}); row {row} has {ids[row]}. "
-            "Fix the row or build the model with more classes."
-        )
     counts = np.bincount(ids, minlength=num_classes)
     for label in np.flatnonzero(counts == 0)[:1]:
         raise ValueError(

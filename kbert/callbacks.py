@@ -156,7 +156,8 @@ def format_seconds(seconds: float) -> str:
 
 
 def _describe_logs(logs: dict) -> str:
-    return "  ".join(f"{name} {float(value):.4g}" for name, value in logs.items())
+    names = sorted(logs, key=lambda name: (name.startswith("val_"), name != "loss"))
+    return "  ".join(f"{name} {float(logs[name]):.4f}" for name in names)
 
 
 def _is_live(stream: TextIO) -> bool:

@@ -5,7 +5,6 @@ import dataclasses
 import difflib
 import io
 import os
-import signal
 import sys
 import types
 import typing
@@ -52,11 +51,12 @@ def run_recipe(
         return int(stop.code or EXIT_OK)
     except ValueError as error:
         return _fail(error, EXIT_USAGE, debug)
+    except BrokenPipeError:
+        return _stop_writing()
     try:
         run(config)
-    except BrokenPipeError:  # the reader of our output has gone: nobody to tell
-        _silence_stdout()
-        return EXIT_FAILED
+    except BrokenPipeError:
+        return _stop_writing()
     except _EXPECTED_ERRORS as error:
         return _fail(error, EXIT_FAILED, debug)
     except KeyboardInterrupt as stop:
@@ -225,22 +225,9 @@ def _sentence(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-def _silence_stdout() -> None:
-    """Keep Python from complaining about a closed pipe while it exits."""
+def _stop_writing() -> int:
+    """End quietly: whoever read our output has gone, so there is nobody to tell."""
+    # Python flushes standard output once more when it exits.
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def exit_with(code: int) -> typing.NoReturn:
-    """End the process; an interrupted one as shells expect it.
-
-    Args:
-        code: as `run_recipe` returns it.
-
-    Raises:
-        SystemExit: always.
-    """
-    if code == EXIT_INTERRUPTED:
-        # A second Ctrl-C while background threads end would print a traceback.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(code)
+    return EXIT_FAILED

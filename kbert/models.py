@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import keras
-import numpy as np
 from keras import ops
 
 from kbert.engine.backbone import Backbone
@@ -43,9 +42,11 @@ def load_backbone(
 
     Raises:
         PresetError: the preset is unknown, unreachable or damaged.
+        ValueError: the device has no such precision.
     """
     preset = load_preset(preset)
     backbone = Backbone(preset.config, precision=precision)
+    _ = backbone.compute_precision  # refuses here what would fail in training
     if not load_weights:
         return backbone
     weights = preset.load_weights()
@@ -144,6 +145,11 @@ def _count_classes(label_names, num_classes: int | None) -> int:
             f"label_names has {count} names and num_classes is {num_classes}; "
             "pass one of them."
         )
+    for name in label_names or ():
+        if list(label_names).count(name) > 1:
+            raise ValueError(
+                f"label_names has {name!r} twice; give every class its own."
+            )
     if count < 2:
         raise ValueError(f"a classifier needs at least 2 classes; received {count}.")
     return count

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -11,19 +11,25 @@ from typing import Any
 
 import keras
 import numpy as np
-import torch
+from torch.utils.data import DataLoader
 
 from kbert.batches import (
+    FeatureBatches,
+    FollowSeed,
     SortedBatches,
     TextRows,
     TrainingBatches,
+    check_label_ids,
     compute_balanced_class_weight,
-    map_loader,
+    name_to_id,
     read_rows,
     report_truncation,
+    weigh,
 )
+from kbert.engine.features import SplitModel, collect_features, split_at_features
 from kbert.engine.lean import without_tensorflow
 from kbert.engine.model import EngineModel
+from kbert.loaders import is_loader, map_loader, read_labels
 from kbert.text import Preprocessor, Tokenizer
 
 # A newer file format than this one cannot be read.
@@ -31,7 +37,7 @@ FILE_FORMAT = 1
 # Texts of a stream that are tokenized, sorted and predicted at a time.
 _WINDOW_ROWS = 8192
 _TOKENIZER_FILE = "tokenizer.json"
-_EVALUATION_BATCH_SIZE = 32
+_BATCH_SIZE = 32
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -120,33 +126,38 @@ class Model(EngineModel):
             cut = int(len(rows) * (1 - validation_split))
             rows, validation_data = rows.take(slice(cut)), rows.take(slice(cut, None))
             validation_split = 0.0
-        order = seed if shuffle else None
-        if rows is not None:
-            weights = self._complete_class_weight(class_weight, rows.labels)
-            x = TrainingBatches(
-                rows.weigh(weights), self.preprocessor, batch_size or 32, order
-            )
-            y = sample_weight = class_weight = None
-            shuffle = False
+        parts = None
+        if rows is None:
+            x, y, sample_weight = self._weigh(x, y, sample_weight, class_weight)
         else:
-            class_weight = self._complete_class_weight(class_weight, y)
-            if _is_loader(x):
-                x, class_weight = map_loader(x, self.preprocessor, class_weight), None
-        self._tolerates_nan = _has_nan_callback(callbacks)
-        return super().fit(
-            x=x,
-            y=y,
-            batch_size=None if _is_loader(x) else batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=_prepend(_FollowSeed(seed, x), callbacks),
-            validation_split=validation_split,
-            validation_data=self._prepare_validation(validation_data, batch_size),
-            shuffle=shuffle,
-            class_weight=class_weight,
-            sample_weight=sample_weight,
-            **kwargs,
+            rows = rows.weigh(self._complete_class_weight(class_weight, rows.labels))
+            parts = split_at_features(self, EngineModel)
+            x = self._feed(rows, parts, batch_size, seed if shuffle else None)
+            y = sample_weight = None
+        validation_data = self._prepare_validation(
+            validation_data,
+            parts,
+            kwargs.get("validation_batch_size") or batch_size,
+            kwargs.get("validation_steps"),
         )
+        self._tolerates_nan = _has_nan_callback(callbacks)
+        self._head = parts.head if parts else None
+        try:
+            return super().fit(
+                x=x,
+                y=y,
+                batch_size=None if is_loader(x) else batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=_prepend(FollowSeed(seed, x), callbacks),
+                validation_split=validation_split,
+                validation_data=validation_data,
+                shuffle=shuffle and rows is None and not isinstance(x, DataLoader),
+                sample_weight=sample_weight,
+                **kwargs,
+            )
+        finally:
+            self._head = None
 
     def evaluate(
         self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, **kw
@@ -166,10 +177,14 @@ class Model(EngineModel):
         """
         rows = self._read_rows(x, y, sample_weight)
         if rows is not None:
-            x = self._sort(rows, batch_size)
+            x = self._sort(rows, batch_size, kw.get("steps"))
             y = sample_weight = batch_size = None
-        elif _is_loader(x):
-            x, batch_size = map_loader(x, self.preprocessor, None), None
+        elif is_loader(x):
+            if not isinstance(x, (SortedBatches, FeatureBatches)):
+                x = map_loader(x, self.preprocessor, label_names=self.label_names)
+            batch_size = None
+        else:
+            y = name_to_id(y, self.label_names)
         return super().evaluate(
             x=x,
             y=y,
@@ -197,10 +212,10 @@ class Model(EngineModel):
             return self._predict_stream(x, batch_size, verbose, callbacks)
         rows = self._read_rows(x, None, None, labelled=False)
         if rows is None:
-            if _is_loader(x):
-                x = map_loader(x, self.preprocessor, None)
+            if is_loader(x):
+                x = map_loader(x, self.preprocessor)
             return super().predict(x, batch_size, verbose, steps, callbacks)
-        batches = self._sort(rows, batch_size)
+        batches = self._sort(rows, batch_size, steps)
         outputs = super().predict(batches, None, verbose, steps, callbacks)
         return keras.tree.map_structure(
             lambda output: _restore_order(output, batches.order), outputs
@@ -215,6 +230,8 @@ class Model(EngineModel):
         return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *windows)
 
     def _read_rows(self, x, y, weights, labelled=True) -> TextRows | None:
+        if isinstance(y, list) and len(self.outputs) > 1:
+            y = tuple(y)
         rows = x if isinstance(x, TextRows) else read_rows(x, y, weights)
         if rows is None:
             return None
@@ -229,18 +246,40 @@ class Model(EngineModel):
             return rows.without_labels()
         if rows.labels is None:
             raise ValueError("the texts have no labels; pass y or a labelled split.")
-        return rows.with_label_ids(self.label_names)
+        rows = rows.with_label_ids(self.label_names)
+        # One number a text beside several outputs is the id of one of them.
+        if len(self.outputs) == 1 and rows.labels.ndim == 1:
+            if len(self.output_shape) == 2 and self.output_shape[-1] > 1:
+                check_label_ids(rows.labels, self.output_shape[-1])
+        return rows
+
+    def _weigh(self, x, y, sample_weight, class_weight):
+        """Multiply class weights into what holds no texts, or texts in batches."""
+        names = self.label_names
+        if is_loader(x):
+            labels = read_labels(x, names) if class_weight == "balanced" else None
+            weights = self._complete_class_weight(class_weight, labels)
+            return map_loader(x, self.preprocessor, weights, names), y, sample_weight
+        y = name_to_id(y, names)
+        if class_weight is not None:
+            if y is None:
+                raise ValueError(
+                    "class_weight needs labels; pass y, or a PyDataset or DataLoader."
+                )
+            weights = self._complete_class_weight(class_weight, y)
+            sample_weight = weigh(np.asarray(y), weights, sample_weight)
+        return x, y, sample_weight
 
     def _complete_class_weight(self, class_weight, labels):
         if class_weight is None:
             return None
-        num_classes = self.output_shape[-1]
+        if len(self.outputs) > 1:
+            raise ValueError(
+                "class_weight needs a model with one output; this one has "
+                f"{len(self.outputs)}. Pass sample_weight."
+            )
+        num_classes = max(2, self.output_shape[-1])  # one sigmoid tells two apart
         if class_weight == "balanced":
-            if labels is None:
-                raise ValueError(
-                    "class_weight='balanced' needs all labels at hand, which a loader "
-                    "does not have; pass a dict of label id to weight."
-                )
             return compute_balanced_class_weight(labels, num_classes)
         if not isinstance(class_weight, Mapping) or set(class_weight) != set(
             range(num_classes)
@@ -251,23 +290,40 @@ class Model(EngineModel):
             )
         return dict(class_weight)
 
-    def _prepare_validation(self, data, batch_size):
-        if data is None or isinstance(data, SortedBatches):
-            return data
-        x, y, weights = data if isinstance(data, tuple) and len(data) == 3 else (
-            (*data, None) if isinstance(data, tuple) and len(data) == 2
-            else (data, None, None)
+    def _feed(
+        self, rows: TextRows, parts: SplitModel | None, batch_size, seed: int | None
+    ):
+        """Return batches of texts, or of a frozen encoder's features."""
+        size = batch_size or _BATCH_SIZE
+        if parts is None:
+            return TrainingBatches(rows, self.preprocessor, size, seed)
+        batches = self._sort(rows.without_labels(), None)
+        encoded = (
+            (batch_rows, parts.encoder.predict_on_batch(batch[0]))
+            for batch_rows, batch in batches.with_rows()
         )
-        rows = self._read_rows(x, y, weights)
-        if rows is not None:
-            return self._sort(rows, batch_size)
-        if _is_loader(x):
-            return map_loader(x, self.preprocessor, None)
-        return data
+        width = parts.encoder.output_shape[-1]
+        features = collect_features(encoded, len(rows), width)
+        return FeatureBatches(features, rows, size, seed)
 
-    def _sort(self, rows: TextRows, batch_size: int | None) -> SortedBatches:
+    def _prepare_validation(self, data, parts, batch_size, steps=None):
+        if data is None:
+            return None
+        x, y, weights = _unpack(data)
+        rows = self._read_rows(x, y, weights)
+        if rows is not None and parts is not None:
+            return self._feed(rows, parts, batch_size, None)
+        if rows is not None:
+            return self._sort(rows, batch_size, steps)
+        if is_loader(x):
+            return map_loader(x, self.preprocessor, label_names=self.label_names)
+        return x, name_to_id(y, self.label_names), weights
+
+    def _sort(self, rows: TextRows, batch_size, steps=None) -> SortedBatches:
         assert self.preprocessor is not None
-        size = batch_size or _EVALUATION_BATCH_SIZE
+        size = batch_size or _BATCH_SIZE
+        # The first batches are the caller's first rows, not the longest.
+        rows = rows.take(slice(steps * size)) if steps else rows
         batches = SortedBatches(rows, self.preprocessor, size)
         report_truncation(batches.encoded)
         return batches
@@ -291,15 +347,19 @@ class Model(EngineModel):
             raise FileExistsError(
                 f"{path} exists; pass overwrite=True or choose another file."
             )
-        handle, temporary = tempfile.mkstemp(".keras", f".{path.stem}-", path.parent)
-        os.close(handle)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(
+                f"there is no folder {path.parent} to save {path.name} in; make it."
+            )
+        # Beside the target, so that replacing is one step; not by mkstemp, whose
+        # files only their owner can read.
+        temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.keras")
         try:
             with without_tensorflow():
                 super().save(temporary, overwrite=True, **kwargs)
             os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def save_assets(self, folder: str) -> None:
         """Write the tokenizer into the saved file."""
@@ -348,31 +408,6 @@ class Model(EngineModel):
         return model
 
 
-class _FollowSeed(keras.callbacks.Callback):
-    """Ties each epoch's order and dropout to the seed and the epoch's number.
-
-    A run that was killed and resumes at an epoch then goes on as it would have.
-    """
-
-    def __init__(self, seed: int, batches: Any):
-        super().__init__()
-        self._seed = seed
-        self._batches = batches if isinstance(batches, TrainingBatches) else None
-
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        if self._batches is not None:
-            self._batches.start_epoch(epoch)
-        states = np.random.SeedSequence((self._seed, epoch))
-        for generator in _find_seed_generators(self.model):
-            state = generator.state
-            state.assign(states.spawn(1)[0].generate_state(2, "uint32") & 0x7FFFFFFF)
-
-
-def _find_seed_generators(model: keras.Model) -> list[keras.random.SeedGenerator]:
-    layers = [model, *model._flatten_layers(include_self=False)]
-    return [generator for layer in layers for generator in layer._seed_generators]
-
-
 def _prepend(callback, callbacks):
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callback.set_model(callbacks.model)
@@ -390,8 +425,11 @@ def _has_nan_callback(callbacks) -> bool:
     return any(isinstance(one, keras.callbacks.TerminateOnNaN) for one in found)
 
 
-def _is_loader(x: Any) -> bool:
-    return isinstance(x, (keras.utils.PyDataset, torch.utils.data.DataLoader))
+def _unpack(data: Any) -> tuple:
+    """Return x, y and sample weights of what `validation_data` may be."""
+    if isinstance(data, tuple) and len(data) in (2, 3):
+        return (*data, None)[:3]
+    return data, None, None
 
 
 def _restore_order(output: np.ndarray, order: np.ndarray) -> np.ndarray:

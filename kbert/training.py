@@ -6,8 +6,8 @@ import keras
 from keras import ops
 
 from kbert.batches import compute_balanced_class_weight as balanced_class_weight
+from kbert.engine.backbone import Backbone
 from kbert.engine.lean import without_tensorflow
-from kbert.engine.model import EngineModel
 from kbert.engine.optimizers import AdamW
 
 __all__ = [
@@ -142,6 +142,10 @@ def adamw(
     """
     _check_positive(learning_rate=learning_rate, batch_size=batch_size)
     _check_positive(accumulate=accumulate, layer_decay=layer_decay or 1.0)
+    _check_positive(head_learning_rate=head_learning_rate or learning_rate)
+    for name, value in (("warmup", warmup), ("weight_decay", weight_decay)):
+        if value < 0:
+            raise ValueError(f"{name} must be 0 or more; received {value}.")
     if schedule not in (None, "linear", "cosine"):
         raise ValueError(
             f"schedule must be 'linear', 'cosine' or None; received {schedule!r}."
@@ -185,7 +189,7 @@ def _count_updates(epochs, examples, batch_size, accumulate) -> int | None:
 
 
 def freeze(
-    model: EngineModel,
+    model: keras.Model,
     layers: int | None = None,
     *,
     embeddings: bool = False,
@@ -222,7 +226,7 @@ def freeze(
             layer.trainable = False
 
 
-def unfreeze(model: EngineModel) -> None:
+def unfreeze(model: keras.Model) -> None:
     """Let all weights of the encoder train again; compile again afterwards.
 
     Args:
@@ -238,9 +242,8 @@ def unfreeze(model: EngineModel) -> None:
 
 
 def _find_backbones(model):
-    from kbert.engine.backbone import Backbone
-
-    found = [model] if isinstance(model, Backbone) else getattr(model, "backbones", [])
+    layers = model._flatten_layers()  # the model too, and what is nested in others
+    found = [layer for layer in layers if isinstance(layer, Backbone)]
     if not found:
         raise ValueError(
             f"{type(model).__name__} has no kbert backbone; build the model with "

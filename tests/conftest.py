@@ -20,3 +20,7 @@ def shared_data():
         return folder
 
     return find
+
+
+# Test files import Keras before kbert, as import sorters order them.
+os.environ["KERAS_BACKEND"] = "torch"

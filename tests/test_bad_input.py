@@ -205,7 +205,7 @@ def test_disk_full_while_saving(capsys, tmp_path):
     error = capsys.readouterr().err
     assert code == 1 and "Traceback" not in error
     assert error.splitlines()[-1].startswith("error: ") and "model.keras" in error
-    left = {path.name for path in (tmp_path / "run").iterdir()}
+    left = {path.name for path in (tmp_path / "run").glob("*")}
     assert left <= {"config.json", "history.csv"}, "something half written is left"
 
 
@@ -217,17 +217,17 @@ def test_ctrl_c_in_epoch_2_keeps_what_was_trained(tmp_path):
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     for line in process.stdout:
-        if line.startswith("epoch 1/50"):
+        if line.startswith("epoch 1/50") and "val_accuracy" in line:
             process.send_signal(signal.SIGINT)
             break
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=180)
     assert process.returncode == 130, error
     assert "Traceback" not in error
     assert [line for line in error.splitlines() if str(run) in line], error
-    assert "epoch 2" in error
     names = sorted(path.name for path in run.iterdir())
     assert names == ["config.json", "history.csv", "model.keras"]
-    assert len((run / "history.csv").read_text().splitlines()) == 2
+    num_epochs = len((run / "history.csv").read_text().splitlines()) - 1
+    assert num_epochs >= 1 and f"in epoch {num_epochs + 1} of 50" in error
 
     import kbert
 

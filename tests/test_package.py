@@ -31,7 +31,7 @@ LAYERS = (
     ("data",),
     ("cleaning", "tokenizer", "encoded", "text"),
     ("presets", "engine"),
-    ("batches", "text_model", "models", "training", "callbacks"),
+    ("batches", "loaders", "text_model", "models", "training", "callbacks"),
     ("evaluation",),
     ("report",),
     ("cli", "recipes"),

@@ -51,10 +51,10 @@ def test_a_log_gets_a_line_every_ten_seconds_and_one_an_epoch(clock):
         "epoch 2/2"
     ] * 3
     assert lines[0] == (
-        "epoch 1/2  [##########..........]  2/4  loss 0.5  accuracy 0.75  "
+        "epoch 1/2  [##########..........]  2/4  loss 0.5000  accuracy 0.7500  "
         "6 texts/s  30 s left"
     )
-    assert lines[2] == "epoch 1/2  loss 0.5  val_accuracy 0.8  6 texts/s  20 s"
+    assert lines[2] == "epoch 1/2  loss 0.5000  val_accuracy 0.8000  6 texts/s  20 s"
 
 
 def test_a_terminal_gets_one_line_that_is_redrawn(clock):
@@ -106,7 +106,7 @@ def test_a_generator_without_a_length_still_shows_its_speed(clock):
     progress.on_epoch_begin(0)
     clock.now += 2
     progress.on_train_batch_end(0, {"loss": 1.0})
-    assert stream.getvalue().endswith("epoch 1/1  step 1  loss 1  0.5 steps/s")
+    assert stream.getvalue().endswith("epoch 1/1  step 1  loss 1.0000  0.5 steps/s")
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,10 @@ def test_continuous_integration_calls_the_readmes_test_command():
     assert "\nmake test\n" in script.read_text("utf-8")
 
 
-def test_the_python_example_is_eight_lines_after_its_import():
+def test_the_python_example_is_eight_lines():
     (example,) = blocks("python")
     lines = example.strip().splitlines()
-    assert lines[0] == "import kbert" and len(lines) == 9
+    assert lines[0] == "import kbert" and len(lines) == 8
 
 
 def test_the_python_example_prints_what_the_readme_shows(monkeypatch):

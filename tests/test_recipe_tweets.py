@@ -106,8 +106,8 @@ def test_the_saved_model_gives_the_submitted_predictions(small_run):
     import kbert
 
     folder, _ = small_run
-    test = tweets_data.load_tweets(tweets_data.SAMPLE, seed=42, limit=None).test
-    classes = kbert.load_model(folder / "model.keras").predict(test.texts, verbose=0)
+    found = tweets_data.load_tweets(tweets_data.SAMPLE, seed=42, limit=None)
+    classes = kbert.load_model(folder / "model.keras").predict(found.splits.test)
     lines = (folder / "submission.csv").read_text("utf-8").splitlines()[1:]
     assert [int(line.split(",")[1]) for line in lines] == classes.argmax(1).tolist()
 
@@ -116,7 +116,7 @@ def test_a_train_file_alone_gives_no_submission(tmp_path):
     train = (tweets_data.SAMPLE / "train.csv").read_bytes()
     (tmp_path / "mine.csv").write_bytes(train)
     found = tweets_data.load_tweets(tmp_path / "mine.csv", seed=42, limit=None)
-    assert found.test is None and found.notice is None
+    assert found.splits.test is None and found.notice is None
 
 
 def test_the_sample_stands_in_where_kaggle_is_out_of_reach():
@@ -159,7 +159,7 @@ def test_kaggle_is_tried_once_and_given_up_quickly(monkeypatch, tmp_path, outcom
 def test_the_sample_has_the_real_files_quirks():
     text = (tweets_data.SAMPLE / "train.csv").read_text("utf-8")
     assert text.startswith("id,keyword,location,text,target\n")
-    for quirk in ("http://t.co/", "&amp;", "\x89Û", "%20", "#", "@", '\n\nHwy 41'):
+    for quirk in ("http://t.co/", "&amp;", "\x89Û", "%20", "#", "@", "\n\nHwy 41"):
         assert quirk in text, quirk
     found = tweets_data.load_tweets(tweets_data.SAMPLE, seed=42, limit=None)
     findings = found.splits.findings.to_json()
@@ -171,13 +171,13 @@ def test_the_real_tweets_are_cut_as_documented(shared_data):
     assert len(found.splits.train) == 6_090
     assert len(found.splits.validation) == 1_523
     assert found.is_documented
-    assert len(found.test) == 3_263 and found.test_ids[:3] == [0, 2, 3]
+    assert len(found.splits.test) == 3_263 and found.test_ids[:3] == [0, 2, 3]
 
 
 def test_a_limited_run_is_not_the_documented_one(shared_data):
     found = tweets_data.load_tweets(shared_data("tweets"), seed=42, limit=200)
     assert not found.is_documented
-    assert len(found.test) == 3_263, "a limit is for training"
+    assert len(found.splits.test) == 3_263, "a limit is for training"
 
 
 @pytest.mark.slow

@@ -55,7 +55,9 @@ class _Heads:
         if group.slots is not None and not self.single:
             slotted = x.new_zeros(group.num_rows * group.length, x.shape[-1])
             x = slotted.index_copy_(0, group.slots, x)
-        heads = x.reshape(group.num_rows, -1, self.num_heads, x.shape[-1] // self.num_heads)
+        heads = x.reshape(
+            group.num_rows, -1, self.num_heads, x.shape[-1] // self.num_heads
+        )
         return heads.transpose(1, 2)
 
     def merge(self, heads: torch.Tensor, packed: torch.Tensor) -> None:
@@ -73,7 +75,10 @@ def _attend_fused(query, key, value, packing, num_heads, dropout):
     single = query.shape[0] == packing.num_rows
     output = _empty_like(query, packing, single)
     for group in packing.groups:
-        queries, keys = _Heads(group, num_heads, single), _Heads(group, num_heads, False)
+        queries, keys = (
+            _Heads(group, num_heads, single),
+            _Heads(group, num_heads, False),
+        )
         q, k, v = queries.split(query), keys.split(key), keys.split(value)
         bias = None if group.bias is None else group.bias.to(q.dtype)
         if dropout is None:

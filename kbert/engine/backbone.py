@@ -16,6 +16,7 @@ from kbert.engine.layers import (
     TransformerEncoder,
     build_initializer,
 )
+from kbert.engine.memory import keep_freed_memory
 from kbert.engine.packing import build_packing
 from kbert.engine.precision import Precision, resolve_precision, use_fast_products
 
@@ -33,6 +34,9 @@ class Backbone(keras.Model):
 
     The layers, their names and their weights are KerasHub's too, so `get_layer`,
     `trainable`, `get_weights` and graphs from an inner layer work as they do there.
+    A backbone none of whose weights trains drops no values in training, so its outputs
+    are the same in every epoch; set `frozen_dropout` to have it drop them all the same.
+
     A call runs packed, on real tokens only; a backbone whose layers were changed
     (LoRA, quantised kernels) or that lives on a device other than a CPU or a CUDA GPU
     runs them as Keras does.
@@ -72,6 +76,7 @@ class Backbone(keras.Model):
             setattr(self, key, layer)
         self.config = config
         self.precision = precision
+        self.frozen_dropout = False
         self.seed_generator = keras.random.SeedGenerator()
 
     def call(self, inputs, training=None, mask=None):
@@ -85,7 +90,17 @@ class Backbone(keras.Model):
 
     def standardize(self, inputs) -> dict[str, torch.Tensor]:
         """Return the inputs, given as Keras takes them, as a dict of int tensors."""
-        return dict(zip(sorted(self.input), self._standardize_inputs(inputs)))
+        values = inputs.values() if isinstance(inputs, dict) else inputs
+        for name, value in zip(self.config.input_names, values, strict=False):
+            if "float" in str(getattr(value, "dtype", "")):
+                raise _explain(
+                    TypeError(
+                        f"{name} must be integers; received {value.dtype}. "
+                        "Pass what a kbert.Preprocessor returns."
+                    )
+                )
+        names = sorted(self.input)
+        return dict(zip(names, self._standardize_inputs(inputs), strict=True))
 
     @property
     def runs_packed(self) -> bool:
@@ -129,9 +144,13 @@ class Backbone(keras.Model):
                 than the position table, or a row has no token.
         """
         token_ids, padding_mask = inputs["token_ids"], inputs["padding_mask"]
-        self._check_inputs(token_ids)
+        keep_freed_memory()
         device, dtype = token_ids.device, self.compute_precision
-        packing = build_packing(padding_mask, self.config.num_heads).to(device)
+        try:
+            self._check_inputs(token_ids)
+            packing = build_packing(padding_mask, self.config.num_heads).to(device)
+        except ValueError as error:
+            raise _explain(error) from None
         encoder = Encoder(
             config=self.config,
             weights=self._read_weights(),
@@ -178,8 +197,13 @@ class Backbone(keras.Model):
                 f"of the batch has {wrong}. Tokenize with the preset's own vocabulary."
             )
 
+    @property
+    def runs_frozen(self) -> bool:
+        """Whether a text's outputs stay the same while the model trains."""
+        return not (self.trainable_weights or self.frozen_dropout)
+
     def _build_dropout(self, device: torch.device) -> Dropout | None:
-        if self.config.dropout == 0:
+        if self.config.dropout == 0 or self.runs_frozen:
             return None
         seed = int(ops.convert_to_numpy(self.seed_generator.next())[0])
         return Dropout(self.config.dropout, seed, device)
@@ -211,6 +235,12 @@ class Backbone(keras.Model):
         """Build a backbone from the result of `get_config`."""
         config = dict(config)
         return cls(EncoderConfig(**config.pop("config")), **config)
+
+
+def _explain(error: Exception) -> Exception:
+    """Keep Keras from appending a dump of all arrays to a sentence."""
+    error._keras_call_info_injected = True  # type: ignore[attr-defined]
+    return error
 
 
 def _build_layers(config: EncoderConfig) -> dict:

@@ -162,7 +162,9 @@ class Encoder:
             query, key, value = projected.chunk(3, -1)
         else:
             query = self._project(rows, kernels[0], biases[0])
-            projected = self._project(x, torch.cat(kernels[1:], 1), torch.cat(biases[1:]))
+            projected = self._project(
+                x, torch.cat(kernels[1:], 1), torch.cat(biases[1:])
+            )
             key, value = projected.chunk(2, -1)
         return attend(
             query, key, value, self.packing, self.config.num_heads, self.dropout

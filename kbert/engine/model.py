@@ -29,6 +29,7 @@ class EngineModel(keras.Model):
         self._update = None
         self._tolerates_nan = False
         self._in_train_step = False
+        self._head: keras.Model | None = None
 
     def call(self, inputs, training=None, mask=None):
         """Run the graph; encoders compute only what it reads."""
@@ -123,6 +124,25 @@ class EngineModel(keras.Model):
             optimizer.build(variables)
         return FusedUpdate(optimizer, variables)
 
+    def __call__(self, inputs, *args, **kwargs):
+        """Run the model; on features only its head."""
+        if self._head is not None and torch.is_tensor(inputs):
+            self._check_still_frozen()
+            return self._head(inputs, *args, **kwargs)
+        return super().__call__(inputs, *args, **kwargs)
+
+    def _check_still_frozen(self) -> None:
+        if any(not backbone.runs_frozen for backbone in self.backbones):
+            raise RuntimeError(
+                "the encoder was unfrozen while fit trains the head on its features. "
+                "Unfreeze it after fit has returned, compile again and call fit again."
+            )
+
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        # Features have not the structure of the inputs that Keras would trace with.
+        if self._head is None:
+            super()._symbolic_build(iterator=iterator, data_batch=data_batch)
+
     def train_step(self, data):
         """Run one step: forward, loss, backward, update, metrics."""
         if self._update is None:
@@ -195,7 +215,7 @@ def _find_reads(model: EngineModel) -> dict[int, tuple]:
         keys = sorted(OUTPUTS) if backbone.config.has_pooler else OUTPUTS[:1]
         used, takers, others = set(), [], 0
         own = [node for node in nodes if node.operation is backbone]
-        for key, tensor in ((k, t) for n in own for k, t in zip(keys, n.outputs)):
+        for key, tensor in ((k, t) for n in own for k, t in zip(keys, n.outputs, strict=True)):
             consumers = [
                 node for node in nodes if any(t is tensor for t in node.input_tensors)
             ]

@@ -191,6 +191,4 @@ def _build_group(start: int, first_row: int, lengths: list[int], length: int) ->
         slots = real.view(-1).nonzero()[:, 0]
         bias = torch.zeros(num_rows, 1, 1, length)
         bias.masked_fill_(~real[:, None, None, :], float("-inf"))
-    return Group(
-        start, start + num_tokens, first_row, num_rows, length, slots, bias
-    )
+    return Group(start, start + num_tokens, first_row, num_rows, length, slots, bias)

@@ -20,6 +20,9 @@ from kbert.evaluation.scores import (
     roc_auc,
 )
 
+# A matrix of more classes is neither readable nor small.
+MAX_MATRIX_CLASSES = 100
+
 
 def compute_metrics(
     labels: Any,
@@ -47,8 +50,9 @@ def compute_metrics(
         class 1; two classes only), the same with `_macro` and `_weighted`,
         `log_loss`, `matthews_correlation`, `roc_auc` and
         `expected_calibration_error`. Beside them `confusion_matrix` (rows are labels,
-        columns predictions), `per_class`, `num_examples`, `batch_size`, `intervals`
-        (how they were made) and `notes` (sentences on what is undefined).
+        columns predictions; `None` above 100 classes), `per_class`, `num_examples`,
+        `batch_size`, `intervals` (how they were made) and `notes` (sentences on what
+        is undefined).
 
     Raises:
         ValueError: the arrays or the names are not as they should be.
@@ -80,7 +84,11 @@ def compute_metrics(
         "num_examples": len(labels),
         "batch_size": batch_size,
         **figures,
-        "confusion_matrix": confusion_matrix(labels, probabilities).tolist(),
+        "confusion_matrix": (
+            confusion_matrix(labels, probabilities).tolist()
+            if len(names) <= MAX_MATRIX_CLASSES
+            else None
+        ),
         "per_class": per_class_table(labels, probabilities, names),
         "intervals": {
             "method": "percentile bootstrap over rows",

@@ -89,28 +89,36 @@ def _count_rows(rows: np.ndarray) -> np.ndarray:
     return counts.reshape(rows.shape).astype(np.float64)
 
 
-def _one_hot(ids: np.ndarray, num_ids: int, values: np.ndarray | None = None):
-    """Sparse (num_ids, n), so that thousands of classes need no dense matrix."""
-    from scipy.sparse import csr_matrix
+def _sum_by(
+    ids: np.ndarray, num_ids: int, values: np.ndarray | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Sum counts, or counts times values, by id: (b, n) to (b, num_ids).
 
-    num_rows = len(ids)
-    data = np.ones(num_rows) if values is None else values
-    return csr_matrix((data, (ids, np.arange(num_rows))), shape=(num_ids, num_rows))
+    Sorted once, so that thousands of classes cost no more than two.
+    """
+    order = np.argsort(ids, kind="stable")
+    present, starts = np.unique(ids[order], return_index=True)
+    factors = None if values is None else values[order]
+
+    def sums(counts: np.ndarray) -> np.ndarray:
+        ranked = counts[:, order]
+        if factors is not None:
+            ranked = ranked * factors
+        found = np.zeros((len(counts), num_ids))
+        found[:, present] = np.add.reduceat(ranked, starts, axis=1)
+        return found
+
+    return sums
 
 
 def _class_sums(
     labels: np.ndarray, predicted: np.ndarray, num_classes: int
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Sum hits, examples and predictions of each class: (b, n) to 3 of (b, k)."""
-    examples = _one_hot(labels, num_classes)
-    predictions = _one_hot(predicted, num_classes)
-    hits = _one_hot(labels, num_classes, (labels == predicted).astype(np.float64))
-
-    def sums(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        turned = counts.T
-        return (hits @ turned).T, (examples @ turned).T, (predictions @ turned).T
-
-    return sums
+    hits = _sum_by(labels, num_classes, (labels == predicted).astype(np.float64))
+    examples = _sum_by(labels, num_classes)
+    predictions = _sum_by(predicted, num_classes)
+    return lambda counts: (hits(counts), examples(counts), predictions(counts))
 
 
 def _class_metrics(
@@ -139,8 +147,8 @@ def _bin_sums(
     confidence: np.ndarray, correct: np.ndarray
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Sum the calibration gaps of the bins: (b, n) to (b,)."""
-    gaps = _one_hot(find_bins(confidence, NUM_BINS), NUM_BINS, correct - confidence)
-    return lambda counts: np.abs(gaps @ counts.T).sum(axis=0)
+    gaps = _sum_by(find_bins(confidence, NUM_BINS), NUM_BINS, correct - confidence)
+    return lambda counts: np.abs(gaps(counts)).sum(axis=1)
 
 
 def _rank(

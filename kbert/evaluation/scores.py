@@ -168,7 +168,10 @@ def matthews_correlation(labels: Any, probabilities: Any) -> float:
     from sklearn.metrics import matthews_corrcoef
 
     labels, probabilities = check_pair(labels, probabilities)
-    return float(matthews_corrcoef(labels, probabilities.argmax(axis=1)))
+    predicted = probabilities.argmax(axis=1)
+    if labels.min() == labels.max() or predicted.min() == predicted.max():
+        return 0.0  # scikit-learn says so too, at times with a warning
+    return float(matthews_corrcoef(labels, predicted))
 
 
 def roc_auc(labels: Any, probabilities: Any) -> float | None:

@@ -17,6 +17,8 @@ def keep_if_interrupted(
 ) -> Iterator[None]:
     """Save the model as trained so far when the block is interrupted.
 
+    When it fails with nothing written, the folder goes again.
+
     Args:
         folder: gets `model.keras`, `history.csv` and `config.json`.
         config: the recipe's dataclass.
@@ -34,12 +36,15 @@ def keep_if_interrupted(
         folder.write_json("config.json", to_json(config))
         when = "after training"
         if not progress.finished:
-            when = f"in epoch {progress.epoch} of {progress.params.get('epochs')}"
+            when = f"in epoch {len(progress.epochs) + 1} of {progress.params['epochs']}"
         sentence = (
             f"Stopped {when}; the model as trained so far (model.keras) and its "
             f"history (history.csv) are in {folder.path}."
         )
         raise KeyboardInterrupt(sentence) from None
+    except Exception:
+        folder.release()
+        raise
 
 
 def to_json(config: Any) -> dict[str, Any]:

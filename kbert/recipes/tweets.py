@@ -9,11 +9,13 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from kbert import cli
 
-DOCUMENTED_PRESET = "bert_base_en_uncased"
+if TYPE_CHECKING:
+    from kbert.models import Model
+    from kbert.recipes.tweets_report import Experiment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +42,8 @@ class Config:
             cli.require_at_least(self, name, 1)
         cli.require_at_least(self, "seed", 0)
         if not 0 < self.learning_rate < 1:
-            raise ValueError(
-                "--learning-rate must lie between 0 and 1; received "
-                f"{self.learning_rate}. The documented one is 2e-5."
-            )
+            rate = f"received {self.learning_rate}. The documented one is 2e-5."
+            raise ValueError(f"--learning-rate must lie between 0 and 1; {rate}")
         if self.as_documented and self.cleaning == "none":
             raise ValueError(
                 "--as-documented cleans as the source does; received --cleaning none. "
@@ -55,27 +55,57 @@ class Config:
 
 def run(config: Config) -> Path:
     """Train on the tweets, measure, and write the run folder; return its path."""
-    import keras
-
-    import kbert
-    from kbert import callbacks, presets, report
-    from kbert.recipes import tweets_data, tweets_report
-
     started = time.perf_counter()
-    tweets = tweets_data.load_tweets(config.data, seed=config.seed, limit=config.limit)
-    preset, fallback = presets.resolve_preset(config.preset, DOCUMENTED_PRESET)
-    lengths = tweets_data.measure_lengths(tweets, preset, config.cleaning)
-    notices = [sentence for sentence in (fallback, tweets.notice) if sentence]
-    tweets_report.announce(config, tweets, preset, notices)
+    from kbert import presets, report
+    from kbert.recipes import tweets_data
 
-    kbert.set_seed(config.seed)  # before the head is initialised
+    report.RunFolder.check(config.out)
+    tweets = tweets_data.load_tweets(config.data, seed=config.seed, limit=config.limit)
+    preset, fallback = presets.resolve_preset(
+        config.preset, tweets_data.DOCUMENTED_PRESET
+    )
+    notices = [sentence for sentence in (fallback, tweets.notice) if sentence]
+
+    import keras  # from here on it takes seconds: wrong input has been refused
+
+    from kbert.callbacks import Progress
+    from kbert.recipes import devices, interruption, tweets_report
+
+    experiment = tweets_report.Experiment(config, tweets, preset, notices, started)
     train, validation = tweets.splits.train, tweets.splits.validation
+    progress = Progress(num_texts=len(train))
+    keep_best = keras.callbacks.EarlyStopping(
+        "val_accuracy", mode="max", patience=config.epochs, restore_best_weights=True
+    )
+    with devices.use_device(config.device):
+        model = _build_model(experiment)
+        folder = report.RunFolder.create(config.out, recipe="tweets")
+        tweets_report.announce(experiment, model)
+        with interruption.keep_if_interrupted(folder, config, model, progress):
+            model.fit(
+                train,
+                validation_data=validation,
+                epochs=config.epochs,
+                batch_size=config.batch_size,
+                callbacks=[progress] if config.as_documented else [progress, keep_best],
+                verbose=0,
+            )
+            done = tweets_report.write(folder, experiment, model, progress)
+    tweets_report.summarise(done, folder)
+    return folder.path
+
+
+def _build_model(experiment: "Experiment") -> "Model":
+    import kbert
+
+    config, tweets = experiment.config, experiment.tweets
+    kbert.set_seed(config.seed)  # before the head is initialised
     model = kbert.build_classifier(
-        preset,
+        experiment.preset,
         tweets.splits.label_names,
         head="linear",
         dropout=0.1,
-        max_length=config.max_length or lengths.longest,
+        max_length=config.max_length or experiment.find_longest(),
         clean=config.cleaning,
         precision=config.precision,
     )
@@ -83,29 +113,14 @@ def run(config: Config) -> Path:
         config.learning_rate,
         schedule="linear",
         epochs=config.epochs,
-        examples=len(train),
+        examples=len(tweets.splits.train),
         batch_size=config.batch_size,
         weight_decay=0.0,  # the default of the source's optimizer
         epsilon=1e-8,
         global_clipnorm=1.0,
     )
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    progress = callbacks.Progress(num_texts=len(train))
-    keep_best = keras.callbacks.EarlyStopping(
-        "val_accuracy", mode="max", patience=config.epochs, restore_best_weights=True
-    )
-    folder = report.RunFolder.create(config.out, recipe="tweets")
-    with tweets_report.keep_if_interrupted(folder, config, model, progress):
-        model.fit(
-            train,
-            validation_data=validation,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            callbacks=[progress] if config.as_documented else [progress, keep_best],
-            verbose=0,
-        )
-        tweets_report.write(folder, config, tweets, preset, notices, model, progress)
-    return folder.path
+    return model
 
 
 def main(argv: list[str] | None = None) -> int:

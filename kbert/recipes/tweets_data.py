@@ -1,16 +1,15 @@
 """The tweets of the tweets recipe: where they are found and how they are read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kbert.data import Split, Splits, load_split, load_splits
-from kbert.presets import Preset
+from kbert.data import Splits, load_split, load_splits
 from kbert.recipes.sources import SAMPLES, find_kaggle_competition
-from kbert.text import Preprocessor, Truncation
 
 COMPETITION = "nlp-getting-started"
 SAMPLE = SAMPLES / "tweets"
+DOCUMENTED_PRESET = "bert_base_en_uncased"
 NUM_DOCUMENTED_ROWS = 7_613
 LABEL_NAMES = ("0", "1")  # other tweets, tweets about a disaster
 
@@ -20,14 +19,13 @@ class Tweets:
     """What the recipe trains on.
 
     Args:
-        splits: train and validation, 80 : 20 at random.
-        test: the unlabelled tweets to predict, in their file's order, if there are any.
+        splits: train and validation, 80 : 20 at random; test: all the unlabelled
+            tweets, in their file's order, if there are any.
         test_ids: their ids.
         notice: a sentence that says what stands in for the documented data, if it does.
     """
 
     splits: Splits
-    test: Split | None
     test_ids: list[Any]
     notice: str | None
 
@@ -88,29 +86,10 @@ def load_tweets(data: Path | None, *, seed: int, limit: int | None) -> Tweets:
             f"{', '.join(splits.label_names[:5])}. Write 1 for tweets about a disaster."
         )
     if test_path is None:
-        return Tweets(splits, None, [], notice)
-    # Read apart from the splits: a limit is for training, every row is predicted.
+        return Tweets(splits, [], notice)
+    # Read once more without the limit, which is for training: all are predicted.
     test = load_split(test_path, text="text")
-    return Tweets(splits, test, test.column("id"), notice)
-
-
-def measure_lengths(tweets: Tweets, preset: Preset, cleaning: str) -> Truncation:
-    """Find the lengths of the labelled tweets, in tokens, as the preset counts them.
-
-    Args:
-        tweets: the tweets.
-        preset: its tokenizer counts, its longest sequence is the limit.
-        cleaning: done first.
-
-    Returns:
-        The lengths before anything is cut.
-    """
-    preprocessor = Preprocessor(
-        preset.tokenizer,
-        max_length=preset.config.max_sequence_length,
-        clean=cleaning,
-    )
-    return preprocessor.encode(tweets.labelled_texts).truncation
+    return Tweets(replace(splits, test=test), test.column("id"), notice)
 
 
 def _find_files(data: Path) -> tuple[Path, Path | None]:

@@ -1,0 +1,73 @@
+"""The flags that the scripts share."""
+
+import argparse
+from pathlib import Path
+
+from benchmarks.encoders import EMBEDDED
+from benchmarks.records import RESULTS
+from benchmarks.workloads import SOURCES
+
+QUICK_PRESET = "tiny-random"
+
+
+def build_parser(description: str, *, repeats: int = 3) -> argparse.ArgumentParser:
+    """Return a parser with what every script has.
+
+    Args:
+        description: the script's docstring.
+        repeats: default of `--repeats`.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--repeats", type=_count, default=repeats, help="timed runs of each side")
+    add("--quick", action="store_true", help="tiny sizes, no record: does it start?")
+    add("--results", type=Path, help="folder for the record, even when quick")
+    return parser
+
+
+def add_model_flags(parser: argparse.ArgumentParser, *, workload: str) -> None:
+    """Add what scripts have that run an encoder.
+
+    Args:
+        parser: of `build_parser`.
+        workload: default of `--workload`.
+    """
+    add = parser.add_argument
+    add("--workload", choices=tuple(SOURCES), default=workload)
+    add("--preset", help="preset, folder, or NAME-random; default the embedded one")
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    add("--batch-size", type=_count, default=32, help="texts a step")
+    add("--max-length", type=_count, help="tokens, instead of the workload's own")
+    add("--num-layers", type=_count, help="of a random encoder, instead of its own")
+
+
+def complete(args: argparse.Namespace) -> argparse.Namespace:
+    """Fill in what depends on other flags; `--quick` makes everything small."""
+    if args.results is None and not args.quick:
+        args.results = RESULTS
+    if args.quick:
+        args.repeats = min(args.repeats, 2)
+    if hasattr(args, "preset"):
+        args.preset = args.preset or (QUICK_PRESET if args.quick else EMBEDDED)
+        if args.quick:
+            args.batch_size = min(args.batch_size, 4)
+            args.max_length = min(args.max_length or 64, 64)
+    return args
+
+
+def task_options(args: argparse.Namespace) -> dict:
+    """Return the flags as arguments of `tasks.build_task`."""
+    names = ("workload", "preset", "batch_size", "device", "precision")
+    names += ("max_length", "num_layers")
+    limit = 200 if args.quick else None
+    return {name: getattr(args, name) for name in names} | {"limit": limit}
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1; received {value}")
+    return value

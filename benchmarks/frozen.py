@@ -1,0 +1,131 @@
+"""Frozen encoder: the spam task's whole training against stock Keras.
+
+Run:    python -m benchmarks.frozen --epochs 10
+
+Only the head trains. kbert gets texts and `kbert.freeze(model)`; stock KerasHub gets
+arrays padded to 25 and `backbone.trainable = False`. The clock covers the whole `fit`.
+Stock Keras takes minutes an epoch and every epoch costs it the same, so
+`--their-epochs` may run fewer of them and multiply; the record says so.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+
+from benchmarks import command, keras_sides, machine, measure, records
+from benchmarks.tasks import Task, build_task
+
+_LEARNING_RATE = 1e-3
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Compare as the command line asks; return the result."""
+    args = _parse(argv)
+    machine.prepare_process(args.device)
+    task = build_task(**command.task_options(args) | {"limit": args.rows})
+    print(f"workload: {len(task.workload)} rows of {task.workload.data}")
+    seconds = measure.interleave(
+        lambda: _time_kbert(task, args), lambda: _time_stock(task, args), args.repeats
+    )
+    samples = [[run["seconds"] for run in side] for side in seconds]
+    medians = [statistics.median(one) for one in samples]
+    names = ("kbert", "keras")
+    rates = [args.epochs * len(task.workload) / one for one in medians]
+    result = {
+        "workload": "spam",
+        "against": "keras",
+        "preset": args.preset,
+        **measure.compare(*samples),
+        "texts_per_second": dict(zip(names, rates, strict=True)),
+        "seconds": dict(zip(names, medians, strict=True)),
+        "loss": {
+            name: statistics.median(run["loss"] for run in side)
+            for name, side in zip(names, seconds, strict=True)
+        },
+        "epochs": {"kbert": args.epochs, "keras": args.their_epochs},
+        "real_texts": task.workload.is_real,
+    }
+    return records.finish(_build_record(args, task, result, samples), args.results)
+
+
+def _parse(argv) -> argparse.Namespace:
+    parser = command.build_parser(__doc__)
+    command.add_model_flags(parser, workload="spam")
+    add = parser.add_argument
+    add("--epochs", type=int, help="passes over the rows; default 10")
+    add("--their-epochs", type=int, help="of stock Keras; its time is scaled up")
+    add("--rows", type=int, help="default 70 %% of the source, as its recipe trains on")
+    args = command.complete(parser.parse_args(argv))
+    args.epochs = args.epochs or (2 if args.quick else 10)
+    args.their_epochs = args.their_epochs or args.epochs
+    args.rows = args.rows or (24 if args.quick else 3900)
+    return args
+
+
+def _time_kbert(task: Task, args) -> dict:
+    import kbert
+
+    model = keras_sides.build_kbert(task, pooling="mean")
+    kbert.freeze(model)
+    texts = task.workload.take(range(len(task.workload)))
+    return _time_fit("kbert", model, texts, task, args.epochs, args.epochs)
+
+
+def _time_stock(task: Task, args) -> dict:
+    model = keras_sides.build_stock_keras(task, pooling="mean")
+    encoder = {layer.name for layer in model.layers[:-2]}
+    for layer in model.layers:
+        layer.trainable = layer.name not in encoder
+    arrays = task.encoded.pad(task.max_length)
+    return _time_fit("keras", model, arrays, task, args.their_epochs, args.epochs)
+
+
+def _time_fit(name: str, model, inputs, task: Task, epochs: int, whole: int) -> dict:
+    """Fit for some epochs and return the seconds that all of them would take."""
+    import keras
+
+    # As the head's own learning rate; the same optimizer on both sides.
+    optimizer = keras.optimizers.AdamW(_LEARNING_RATE, global_clipnorm=1.0)
+    model.compile(optimizer, keras_sides.LOSS)
+    labels = np.asarray(task.workload.labels)
+    started = time.perf_counter()
+    history = model.fit(
+        inputs, labels, batch_size=task.batch_size, epochs=epochs, verbose=0
+    )
+    seconds = (time.perf_counter() - started) * whole / epochs
+    loss = float(history.history["loss"][-1])
+    print(f"{name}: {seconds:.2f} s for {whole} epochs, loss {loss:.4f}")
+    return {"seconds": seconds, "loss": loss}
+
+
+def _build_record(args, task: Task, result: dict, samples) -> dict:
+    names = ("kbert", "keras")
+    texts = args.epochs * len(task.workload)
+    return records.build_record(
+        "frozen",
+        f"spam-keras-{task.preset.name}",
+        result,
+        config={
+            "preset": task.preset.name,
+            "sequence_length": task.max_length,
+            "batch_size": task.batch_size,
+            "dtype": task.precision,
+            "device": task.device,
+            "data": task.workload.data,
+            "rows": len(task.workload),
+        },
+        warmup_steps=0,
+        timed_steps=args.epochs * -(-len(task.workload) // task.batch_size),
+        samples_seconds=dict(zip(names, samples, strict=True)),
+        examples_per_second={
+            name: measure.summarize_rate(texts, values)
+            for name, values in zip(names, samples, strict=True)
+        },
+        quality={"metric": "training loss", "seeds": [0], "values": result["loss"]},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Inference: kbert's `predict` against what else predicts on sorted batches.
+
+Run:    python -m benchmarks.inference --workload tweets --against transformers
+
+From raw texts in the caller's order to probabilities in that order, tokenizing included
+(stock Keras gets its texts tokenized and padded before the clock starts). The sides run
+in turn in one process, and the largest difference of their probabilities is reported.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+
+from benchmarks import command, inference_sides, machine, measure, operations, records
+from benchmarks.tasks import Task, build_task
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Compare as the command line asks; return the result."""
+    args = _parse(argv)
+    machine.prepare_process(args.device)
+    task = build_task(**command.task_options(args) | {"limit": args.texts})
+    print(f"workload: {len(task.workload)} texts of {task.workload.data}")
+    reason = inference_sides.why_not(args.against)
+    if reason:
+        print(f"{args.against}: not measured: {reason}")
+        result = _describe(args, task) | {"ratio": None, "not_measured": reason}
+        return records.finish(_build_record(args, task, result, {}), args.results)
+    ours = inference_sides.KbertPredictor(task)
+    theirs = inference_sides.build_predictor(args.against, task)
+    dtype = ours.settings["precision"]
+    peak = machine.measure_matrix_peak(task.device, dtype)
+    outputs = [side.predict() for side in (ours, theirs)]  # not timed
+    difference = float(np.abs(outputs[0] - outputs[1]).max())
+    seconds = measure.interleave(
+        lambda: _time(ours), lambda: _time(theirs), args.repeats
+    )
+    peak = max(peak, machine.measure_matrix_peak(task.device, dtype))
+    result = _build_result(args, task, (ours, theirs), seconds, peak)
+    result["largest_difference"] = difference
+    samples = {ours.name: seconds[0], args.against: seconds[1]}
+    return records.finish(_build_record(args, task, result, samples), args.results)
+
+
+def _parse(argv) -> argparse.Namespace:
+    parser = command.build_parser(__doc__)
+    command.add_model_flags(parser, workload="tweets")
+    choices = tuple(inference_sides.PREDICTORS)
+    parser.add_argument("--against", choices=choices, default="transformers")
+    parser.add_argument("--texts", type=int, help="texts to predict; default 1024")
+    args = command.complete(parser.parse_args(argv))
+    args.texts = args.texts or (24 if args.quick else 1024)
+    return args
+
+
+def _time(side) -> float:
+    started = time.perf_counter()
+    side.predict()
+    elapsed = time.perf_counter() - started
+    print(f"{side.name}: {elapsed:.3f} s")
+    return elapsed
+
+
+def _describe(args, task: Task) -> dict:
+    return {
+        "workload": args.workload,
+        "against": args.against,
+        "preset": args.preset,
+        "real_texts": task.workload.is_real,
+    }
+
+
+def _build_result(args, task: Task, sides, seconds, peak: float) -> dict:
+    medians = [statistics.median(one) for one in seconds]
+    names = [side.name for side in sides]
+    tokens = int(task.lengths.sum())
+    operations_needed = operations.count_forward(task.preset.config, task.lengths)
+
+    def both(values) -> dict:
+        return dict(zip(names, values, strict=True))
+
+    return _describe(args, task) | {
+        **measure.compare(*seconds),
+        "texts_per_second": both(len(task.workload) / one for one in medians),
+        "tokens_per_second": both(tokens / one for one in medians),
+        "matmul_share": operations_needed / medians[0] / peak,
+        "matrix_peak_flops": peak,
+        "settings": both(side.settings for side in sides),
+    }
+
+
+def _build_record(args, task: Task, result: dict, samples: dict) -> dict:
+    config = {"preset": task.preset.name, "sequence_length": task.max_length}
+    config |= {"batch_size": task.batch_size, "device": task.device}
+    config |= {"data": task.workload.data, "encoder": task.preset.source}
+    config["dtype"] = result.get("settings", {}).get("kbert", {}).get("precision")
+    count = len(task.workload)
+    rates = {name: measure.summarize_rate(count, one) for name, one in samples.items()}
+    return records.build_record(
+        "inference",
+        f"{args.workload}-{args.against}-{task.preset.name}",
+        result,
+        config=config,
+        warmup_steps=1,
+        timed_steps=-(-count // task.batch_size),
+        samples_seconds=samples,
+        examples_per_second=rates,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Real texts to measure with, and what stands in for them where they are absent."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kbert.data import load_split
+from kbert.recipes.sources import SAMPLES
+
+ROOT = Path(__file__).resolve().parent.parent
+SEED = 42
+NUM_SUBSTITUTES = 4096  # rows made of the bundled sample
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a workload's rows lie and how they are used.
+
+    Args:
+        file: under the data folder.
+        text: column.
+        label: column.
+        max_length: what rows are cut or padded to, in tokens.
+        text_pair: column of the second text, if any.
+        clean: cleaning done first, if any.
+        joined: rows joined into one text.
+        substitutes: bundled tweets joined into one text where the file is absent, so
+            that texts are about as long as the real ones.
+    """
+
+    file: str
+    text: str
+    label: str
+    max_length: int
+    text_pair: str | None = None
+    clean: str | None = None
+    joined: int = 1
+    substitutes: int = 1
+
+
+SOURCES = {
+    "tweets": Source("tweets/train.csv", "text", "target", 45, clean="fixed"),
+    "mrpc": Source("mrpc/train.csv", "sentence1", "label", 512, text_pair="sentence2"),
+    "imdb": Source("imdb/train.parquet", "text", "label", 256, substitutes=12),
+    "amazon": Source(
+        "amazon/polarity_train.csv", "content", "label", 256, substitutes=4
+    ),
+    # No padding at all: reviews joined until they fill every row.
+    "full": Source(
+        "imdb/train.parquet", "text", "label", 512, joined=8, substitutes=60
+    ),
+    "spam": Source("spam/spamdata_v2.csv", "text", "label", 25),
+}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Labelled texts in a seeded random order.
+
+    Args:
+        name: key of `SOURCES`.
+        texts: first texts.
+        text_pairs: second texts, or `None`.
+        labels: int (n,).
+        num_classes: number of classes.
+        max_length: what rows are cut or padded to, in tokens.
+        clean: cleaning done by the preprocessor, or `None`.
+        data: what the texts are, in words, for the record.
+        is_real: whether they are the workload's own texts.
+    """
+
+    name: str
+    texts: list[str]
+    text_pairs: list[str] | None
+    labels: np.ndarray
+    num_classes: int
+    max_length: int
+    clean: str | None
+    data: str
+    is_real: bool
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> list:
+        """Return the texts of some rows, pairs as tuples: what `fit` takes."""
+        if self.text_pairs is None:
+            return [self.texts[row] for row in rows]
+        return [(self.texts[row], self.text_pairs[row]) for row in rows]
+
+
+def load_workload(
+    name: str, *, max_length: int | None = None, limit: int | None = None
+) -> Workload:
+    """Read a workload from KBERT_TEST_DATA, or make it of the bundled sample.
+
+    Args:
+        name: key of `SOURCES`.
+        max_length: instead of the workload's own, in tokens.
+        limit: most rows to keep, chosen at random.
+
+    Returns:
+        The workload, its rows in an order that is always the same.
+    """
+    source = SOURCES[name]
+    path = _data_folder() / source.file
+    if path.is_file():
+        split = load_split(
+            path, text=source.text, label=source.label, text_pair=source.text_pair
+        )
+        columns = split.texts, split.text_pairs, split.labels
+        data, joined = source.file, source.joined
+    else:
+        columns = _make_substitutes(source)
+        data = f"bundled sample of tweets, {source.substitutes} joined to a text"
+        joined = 1
+    return _arrange(name, columns, data, path.is_file(), joined, max_length, limit)
+
+
+def _arrange(name, columns, data, is_real, joined, max_length, limit) -> Workload:
+    source = SOURCES[name]
+    texts, pairs, labels = columns
+    order = np.random.default_rng(SEED).permutation(len(texts))
+    texts = [texts[row] for row in order]
+    pairs = [pairs[row] for row in order] if pairs else None
+    labels = np.asarray(labels)[order].astype("int64")
+    if joined > 1:
+        texts = _join(texts, joined)
+        labels = labels[: len(texts)]
+    stop = limit or len(texts)
+    return Workload(
+        name=name,
+        texts=texts[:stop],
+        text_pairs=pairs[:stop] if pairs else None,
+        labels=labels[:stop],
+        num_classes=int(labels.max()) + 1,
+        max_length=max_length or source.max_length,
+        clean=source.clean,
+        data=data if joined == 1 else f"{data}, {joined} joined to a text",
+        is_real=is_real,
+    )
+
+
+def _data_folder() -> Path:
+    return Path(os.environ.get("KBERT_TEST_DATA", ROOT / ".." / "shared" / "data"))
+
+
+def _join(texts: list[str], count: int) -> list[str]:
+    starts = range(0, len(texts) - count + 1, count)
+    return [" ".join(texts[start : start + count]) for start in starts]
+
+
+def _make_substitutes(source: Source):
+    split = load_split(SAMPLES / "tweets/train.csv", text="text", label="target")
+    generator = np.random.default_rng(SEED)
+    sample, count = split.texts, source.substitutes
+
+    def draw() -> list[str]:
+        rows = generator.integers(len(sample), size=(NUM_SUBSTITUTES, count))
+        # A quarter up to all of the tweets, so that lengths vary as real ones do.
+        used = generator.integers(-(-count // 4), count + 1, NUM_SUBSTITUTES)
+        if source.joined > 1:
+            used[:] = count
+        return [
+            " ".join(sample[place] for place in row[:num])
+            for row, num in zip(rows, used, strict=True)
+        ]
+
+    texts = draw()
+    pairs = draw() if source.text_pair else None
+    return texts, pairs, generator.integers(2, size=NUM_SUBSTITUTES)

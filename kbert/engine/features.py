@@ -1,0 +1,96 @@
+"""A frozen encoder runs once: its features are kept and the head trains on them."""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from kbert.engine.backbone import Backbone
+
+# Features over this many bytes go to a temporary file and are mapped into memory.
+MEMORY_BUDGET_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class SplitModel:
+    """A model cut where its frozen encoder ends.
+
+    Args:
+        encoder: inputs of the model to features (batch, width); no weight trains.
+        head: features to outputs of the model; shares its layers.
+    """
+
+    encoder: keras.Model
+    head: keras.Model
+
+
+def split_at_features(
+    model: keras.Model, build: Callable[..., keras.Model]
+) -> SplitModel | None:
+    """Cut a model at the one vector a text that its frozen encoder gives.
+
+    Args:
+        model: functional, with backbones in it.
+        build: makes the encoder part from inputs and outputs.
+
+    Returns:
+        The two parts; `None` when an encoder trains or drops values, or when the head
+        reads more of it than one vector.
+    """
+    backbones = [layer for layer in model.layers if isinstance(layer, Backbone)]
+    if len(backbones) != 1 or not backbones[0].runs_frozen:
+        return None
+    candidates = _find_vectors(model, backbones[0])
+    if len(candidates) != 1:
+        return None
+    try:
+        head = keras.Model(candidates[0], model.output)
+    except ValueError:  # the head reads another input too
+        return None
+    return SplitModel(build(model.input, candidates[0]), head)
+
+
+def _find_vectors(model: keras.Model, backbone: Backbone) -> list:
+    """Return the per-text vectors that weightless operations make of the encoder."""
+    nodes = [node for level in model._nodes_by_depth.values() for node in level]
+    outputs = [t for n in nodes if n.operation is backbone for t in n.outputs]
+    vectors = []
+    for tensor in outputs:
+        consumers = [n for n in nodes if any(t is tensor for t in n.input_tensors)]
+        if consumers and len(tensor.shape) == 2:
+            vectors.append(tensor)
+            continue
+        vectors += [
+            node.outputs[0]
+            for node in consumers
+            if len(node.outputs[0].shape) == 2
+            and not getattr(node.operation, "weights", [])
+        ]
+    return vectors
+
+
+def collect_features(
+    batches: Iterable[tuple[np.ndarray, np.ndarray]], num_rows: int, width: int
+) -> np.ndarray:
+    """Put features batch by batch in the order of their rows.
+
+    Args:
+        batches: rows (n,) and their features (n, width).
+        num_rows: rows in all.
+        width: values a row.
+
+    Returns:
+        float32 (num_rows, width), in memory or, over `MEMORY_BUDGET_BYTES`, in an
+        unlinked temporary file.
+    """
+    shape = (num_rows, width)
+    if 4 * num_rows * width <= MEMORY_BUDGET_BYTES:
+        features = np.empty(shape, "float32")
+    else:
+        with tempfile.TemporaryFile(prefix="kbert-features-") as file:
+            features = np.memmap(file, "float32", "w+", shape=shape)
+    for rows, values in batches:
+        features[rows] = values
+    return features

@@ -1,0 +1,114 @@
+"""Loaders of batches, `keras.utils.PyDataset` and torch's: tokenized as they come."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+
+from kbert.batches import name_to_id, read_rows, weigh
+from kbert.text import Preprocessor
+
+
+def is_loader(x: Any) -> bool:
+    """Whether `x` gives batches, and not rows."""
+    return isinstance(x, (keras.utils.PyDataset, torch.utils.data.DataLoader))
+
+
+class _MappedLoader(torch.utils.data.IterableDataset):
+    """A torch DataLoader with a function over its batches."""
+
+    def __init__(self, loader: Iterable, function: Callable):
+        self._loader, self._function = loader, function
+
+    def __iter__(self) -> Iterator:
+        return map(self._function, self._loader)
+
+    def __len__(self) -> int:
+        return len(self._loader)  # type: ignore[arg-type]
+
+
+class _MappedDataset(keras.utils.PyDataset):
+    """A Keras PyDataset with a function over its batches."""
+
+    def __init__(self, dataset: keras.utils.PyDataset, function: Callable):
+        super().__init__(
+            workers=dataset.workers,
+            use_multiprocessing=dataset.use_multiprocessing,
+            max_queue_size=dataset.max_queue_size,
+        )
+        self._dataset, self._function = dataset, function
+
+    @property
+    def num_batches(self) -> int | None:
+        return self._dataset.num_batches
+
+    def __getitem__(self, index: int):
+        return self._function(self._dataset[index])
+
+    def on_epoch_begin(self) -> None:
+        self._dataset.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self._dataset.on_epoch_end()
+
+
+def map_loader(
+    loader: Any,
+    preprocessor: Preprocessor | None,
+    class_weight: Mapping | None = None,
+    label_names: Sequence[str] | None = None,
+) -> Any:
+    """Tokenize and weight the batches of a loader as they come.
+
+    Args:
+        loader: yields x, (x, y) or (x, y, sample_weight), x texts or token arrays.
+        preprocessor: texts to ids; `None` when the batches hold arrays.
+        class_weight: label id to weight, or `None`.
+        label_names: names of the label ids, or `None`.
+
+    Returns:
+        A loader of the same kind.
+    """
+
+    def convert(batch):
+        x, y, weights = _unpack(batch)
+        rows = read_rows(x)
+        if rows is not None and preprocessor is not None:
+            x = preprocessor.encode(*rows.read(np.arange(len(rows)))).pad()
+        if y is not None:
+            y = name_to_id(y, label_names)
+        if class_weight is not None:
+            weights = weigh(np.asarray(y), class_weight, weights)
+        return keras.utils.pack_x_y_sample_weight(x, y, weights)
+
+    if isinstance(loader, keras.utils.PyDataset):
+        return _MappedDataset(loader, convert)
+    return torch.utils.data.DataLoader(_MappedLoader(loader, convert), batch_size=None)
+
+
+def read_labels(loader: Any, label_names: Sequence[str] | None) -> np.ndarray:
+    """Read all labels of a loader, in one pass over it.
+
+    Args:
+        loader: yields (x, y) or (x, y, sample_weight), and comes to an end.
+        label_names: names of the label ids, or `None`.
+
+    Returns:
+        Label ids, (n, ...), in the order of this pass.
+    """
+    if isinstance(loader, keras.utils.PyDataset):
+        batches = (loader[index] for index in range(loader.num_batches))
+    else:
+        batches = iter(loader)
+    # A loader that shuffles draws; training shall draw what it would have drawn.
+    with torch.random.fork_rng(devices=[]):
+        labels = [name_to_id(_unpack(batch)[1], label_names) for batch in batches]
+    return np.concatenate([np.asarray(part) for part in labels])
+
+
+def _unpack(batch: Any) -> tuple:
+    return keras.utils.unpack_x_y_sample_weight(
+        tuple(batch) if isinstance(batch, list) else batch
+    )
