@@ -1,6 +1,7 @@
 """The flags that the scripts share."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from benchmarks.encoders import EMBEDDED
@@ -44,8 +45,14 @@ def add_model_flags(parser: argparse.ArgumentParser, *, workload: str) -> None:
     add("--num-layers", type=_count, help="of a random encoder, instead of its own")
 
 
-def complete(args: argparse.Namespace) -> argparse.Namespace:
-    """Fill in what depends on other flags; `--quick` makes everything small."""
+def parse(
+    parser: argparse.ArgumentParser, argv: list[str] | None
+) -> argparse.Namespace:
+    """Parse, and fill in what depends on other flags; `--quick` makes all small."""
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(argv)
+    # For the record, which must not tell where somebody keeps files.
+    args.argv = [Path(one).name if Path(one).is_absolute() else one for one in argv]
     if args.results is None and not args.quick:
         args.results = RESULTS
     if args.quick:

@@ -8,8 +8,8 @@ texts of nothing but two tokens, and one long text among short ones; and the who
 classifier against transformers' on real texts. Ends with exit status 1 on a miss.
 """
 
-import argparse
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> dict:
     """Check as the command line asks; return the result."""
     parser = command.build_parser(__doc__, repeats=1)
     command.add_model_flags(parser, workload="mrpc")
-    args = command.complete(parser.parse_args(argv))
+    args = command.parse(parser, argv)
     machine.prepare_process(args.device)
     misses: list[str] = []
     found: dict[str, float] = {}
@@ -60,7 +60,12 @@ def main(argv: list[str] | None = None) -> dict:
         "correctness",
         args.device,
         result,
-        config={"device": args.device, "dtype": "float32", "preset": args.preset},
+        args,
+        config={
+            "device": args.device,
+            "dtype": "float32",
+            "preset": Path(args.preset).name,
+        },
     )
     return records.finish(record, args.results)
 

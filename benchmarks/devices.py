@@ -11,6 +11,7 @@ import json
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 from benchmarks import command, keras_sides, machine, plans, records
 from benchmarks.tasks import build_task
@@ -34,17 +35,18 @@ def main(argv: list[str] | None = None) -> dict:
     result = {
         "workload": args.workload,
         "against": "cpu",
-        "preset": args.preset,
+        "preset": Path(args.preset).name,
         "ratio": ratio,
         "gpu": runs["cuda"]["name"] if runs["cuda"] else None,
         "runs": runs,
     }
     record = records.build_record(
         "devices",
-        f"{args.workload}-{args.preset.split('/')[-1]}",
+        f"{args.workload}-{Path(args.preset).name}",
         result,
+        args,
         config={
-            "preset": args.preset,
+            "preset": Path(args.preset).name,
             "batch_size": args.batch_size,
             "dtype": args.precision,
             "device": "cuda" if has_gpu else "cpu",
@@ -62,7 +64,7 @@ def _parse(argv) -> argparse.Namespace:
     parser = command.build_parser(__doc__)
     command.add_model_flags(parser, workload="tweets")
     parser.add_argument("--steps", type=int, help="timed steps a repeat; default 20")
-    args = command.complete(parser.parse_args(argv))
+    args = command.parse(parser, argv)
     args.steps = args.steps or (2 if args.quick else 20)
     return args
 

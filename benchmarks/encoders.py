@@ -1,6 +1,7 @@
 """Encoders to measure: presets, and random weights in well-known shapes."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,13 @@ def load_encoder(name: str, *, num_layers: int | None = None) -> Preset:
     if name in SHAPES:
         return _describe_random(name, num_layers)
     folder = os.environ.get("KBERT_BENCHMARK_WEIGHTS")
-    preset = load_preset(folder if folder and name == EMBEDDED else name)
+    if folder and name == EMBEDDED:
+        source = "a folder named by KBERT_BENCHMARK_WEIGHTS"
+        preset = replace(load_preset(Path(folder)), name=name, source=source)
+    else:
+        preset = load_preset(name)
+        if Path(name).is_dir():  # a record must not tell where somebody keeps files
+            preset = replace(preset, name=Path(name).name, source="a folder")
     if preset.config.family != "bert":
         raise ValueError(
             f"--preset must name a BERT encoder, which all opponents know; {name!r} is "

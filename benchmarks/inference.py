@@ -30,15 +30,13 @@ def main(argv: list[str] | None = None) -> dict:
         return records.finish(_build_record(args, task, result, {}), args.results)
     ours = inference_sides.KbertPredictor(task)
     theirs = inference_sides.build_predictor(args.against, task)
-    dtype = ours.settings["precision"]
-    peak = machine.measure_matrix_peak(task.device, dtype)
+    peaks = machine.measure_matrix_peaks(task.device, quick=args.quick)
     outputs = [side.predict() for side in (ours, theirs)]  # not timed
     difference = float(np.abs(outputs[0] - outputs[1]).max())
     seconds = measure.interleave(
         lambda: _time(ours), lambda: _time(theirs), args.repeats
     )
-    peak = max(peak, machine.measure_matrix_peak(task.device, dtype))
-    result = _build_result(args, task, (ours, theirs), seconds, peak)
+    result = _build_result(args, task, (ours, theirs), seconds, peaks)
     result["largest_difference"] = difference
     samples = {ours.name: seconds[0], args.against: seconds[1]}
     return records.finish(_build_record(args, task, result, samples), args.results)
@@ -50,7 +48,7 @@ def _parse(argv) -> argparse.Namespace:
     choices = tuple(inference_sides.PREDICTORS)
     parser.add_argument("--against", choices=choices, default="transformers")
     parser.add_argument("--texts", type=int, help="texts to predict; default 1024")
-    args = command.complete(parser.parse_args(argv))
+    args = command.parse(parser, argv)
     args.texts = args.texts or (24 if args.quick else 1024)
     return args
 
@@ -67,16 +65,17 @@ def _describe(args, task: Task) -> dict:
     return {
         "workload": args.workload,
         "against": args.against,
-        "preset": args.preset,
+        "preset": task.preset.name,
         "real_texts": task.workload.is_real,
     }
 
 
-def _build_result(args, task: Task, sides, seconds, peak: float) -> dict:
+def _build_result(args, task: Task, sides, seconds, peaks) -> dict:
     medians = [statistics.median(one) for one in seconds]
     names = [side.name for side in sides]
     tokens = int(task.lengths.sum())
-    operations_needed = operations.count_forward(task.preset.config, task.lengths)
+    needed = operations.count_forward(task.preset.config, task.lengths)
+    peak = peaks[sides[0].settings["precision"]]
 
     def both(values) -> dict:
         return dict(zip(names, values, strict=True))
@@ -85,8 +84,9 @@ def _build_result(args, task: Task, sides, seconds, peak: float) -> dict:
         **measure.compare(*seconds),
         "texts_per_second": both(len(task.workload) / one for one in medians),
         "tokens_per_second": both(tokens / one for one in medians),
-        "matmul_share": operations_needed / medians[0] / peak,
-        "matrix_peak_flops": peak,
+        "matmul_share": needed / medians[0] / peak,
+        "matrix_peak_flops": peaks,
+        "machine": machine.sort_machine(peaks),
         "settings": both(side.settings for side in sides),
     }
 
@@ -102,6 +102,7 @@ def _build_record(args, task: Task, result: dict, samples: dict) -> dict:
         "inference",
         f"{args.workload}-{args.against}-{task.preset.name}",
         result,
+        args,
         config=config,
         warmup_steps=1,
         timed_steps=-(-count // task.batch_size),

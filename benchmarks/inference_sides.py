@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import keras_sides
-from benchmarks.machine import measure_bfloat16_gain
+from benchmarks.machine import is_bfloat16_hopeless
 from benchmarks.tasks import Task
 from benchmarks.transformers_model import build_tokenizer, build_transformers_model
 
@@ -111,7 +111,7 @@ class TransformersPredictor(_SortedPredictor):
 
     def _list_precisions(self) -> list[str]:
         task = self.task
-        if task.precision == "float32" or measure_bfloat16_gain(task.device) < 0.8:
+        if task.precision == "float32" or is_bfloat16_hopeless(task.device):
             return ["float32"]
         return ["float32", "bfloat16"]
 

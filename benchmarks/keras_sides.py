@@ -109,13 +109,14 @@ class StockKerasSide(_FitSide):
         return self.model.predict(inputs, batch_size=size, verbose=0)
 
 
-def build_kbert(task: Task, *, pooling: str = "pooler"):
+def build_kbert(task: Task, *, pooling: str = "pooler", head: str = "linear"):
     """Build kbert's classifier with the task's weights."""
     import kbert
 
     model = kbert.build_classifier(
         task.preset,
         num_classes=task.workload.num_classes,
+        head=head,
         dropout=DROPOUT,
         pooling=pooling,
         max_length=task.max_length,
@@ -127,7 +128,7 @@ def build_kbert(task: Task, *, pooling: str = "pooler"):
     return model
 
 
-def build_stock_keras(task: Task, *, pooling: str = "pooler"):
+def build_stock_keras(task: Task, *, pooling: str = "pooler", head: str = "linear"):
     """Build the classifier of KerasHub's own layers with the task's weights."""
     import keras
 
@@ -138,9 +139,11 @@ def build_stock_keras(task: Task, *, pooling: str = "pooler"):
         features = keras.layers.GlobalAveragePooling1D()(
             outputs["sequence_output"], mask=backbone.input["padding_mask"]
         )
+    if head == "mlp":
+        features = keras.layers.Dense(512, activation="relu")(features)
     features = keras.layers.Dropout(DROPOUT)(features)
-    head = keras.layers.Dense(task.workload.num_classes, activation="softmax")
-    model = keras.Model(backbone.input, head(features))
+    outputs = keras.layers.Dense(task.workload.num_classes, activation="softmax")
+    model = keras.Model(backbone.input, outputs(features))
     assign_weights(model, task.weights)
     return model
 
@@ -161,7 +164,7 @@ def build_stock_backbone(config):
 
 
 def assign_weights(model, weights: dict[str, np.ndarray]) -> None:
-    """Give a classifier the encoder's weights by their paths, and the head's.
+    """Give a classifier the encoder's weights by their paths, and a linear head's.
 
     Raises:
         ValueError: a weight of the encoder has no place in the model.
@@ -174,7 +177,8 @@ def assign_weights(model, weights: dict[str, np.ndarray]) -> None:
     if paths:
         raise ValueError(f"the model has no weight {next(iter(paths))!r}.")
     for variable, path in zip(model.layers[-1].weights, HEAD, strict=True):
-        variable.assign(weights[path])
+        if variable.shape == weights[path].shape:
+            variable.assign(weights[path])
 
 
 def _build_callback(clock: StepClock):

@@ -1,9 +1,11 @@
 """What a measurement ran on, and how fast that machine multiplies matrices at all."""
 
+import functools
 import importlib
 import os
 import shutil
 import subprocess
+import sys
 import time
 
 from benchmarks.workloads import ROOT
@@ -27,6 +29,9 @@ _SHAPES = {  # rows, inner, columns; small first, so that a slow format is found
     "cuda": ((1024,) * 3, (4096,) * 3, (8192,) * 3, (32_768, 768, 3072)),
 }
 _MAX_SECONDS = 0.5  # of one product
+_HOPELESS_GAIN = 0.5
+_NUM_SECONDS = 0.15  # that each product is repeated for
+_MIN_GAIN = 1.3  # of bfloat16 over float32, as kbert asks for
 
 
 def prepare_process(device: str, *, tensorflow: bool = False) -> None:
@@ -40,8 +45,6 @@ def prepare_process(device: str, *, tensorflow: bool = False) -> None:
     Raises:
         SystemExit: there is no CUDA GPU.
     """
-    import sys
-
     os.environ["KERAS_BACKEND"] = "torch"
     os.environ["KERAS_TORCH_DEVICE"] = device
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -106,12 +109,13 @@ def _run(*command: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def measure_matrix_peak(device: str, precision: str) -> float:
+def measure_matrix_peak(device: str, precision: str, *, quick: bool = False) -> float:
     """Return the best rate of a matrix product on this machine, now.
 
     Args:
         device: `cpu` or `cuda`.
         precision: name of the torch dtype.
+        quick: measure one small product for a few milliseconds.
 
     Returns:
         Floating-point operations a second; of float32 on a CPU the better of torch's
@@ -122,18 +126,18 @@ def measure_matrix_peak(device: str, precision: str) -> float:
     from kbert.engine.precision import use_fast_products
 
     dtype, where = getattr(torch, precision), torch.device(device)
-    best = 0.0
-    for shape in _SHAPES[device]:
+    best, seconds = 0.0, 0.01 if quick else _NUM_SECONDS
+    for shape in _SHAPES[device][: 1 if quick else None]:
         operations = 2 * shape[0] * shape[1] * shape[2]
         if best and operations / best > _MAX_SECONDS:
             break
-        best = max(best, operations / _time_product(shape, dtype, where))
+        best = max(best, operations / _time_product(shape, dtype, where, seconds))
         with use_fast_products(dtype, where):
-            best = max(best, operations / _time_product(shape, dtype, where))
+            best = max(best, operations / _time_product(shape, dtype, where, seconds))
     return best
 
 
-def _time_product(shape, dtype, device) -> float:
+def _time_product(shape, dtype, device, seconds: float) -> float:
     import torch
 
     from benchmarks.tasks import synchronize
@@ -143,7 +147,7 @@ def _time_product(shape, dtype, device) -> float:
     kernel = torch.randn(inner, columns).to(device, dtype)
     torch.mm(x, kernel)
     best = float("inf")
-    deadline = time.perf_counter() + 0.15
+    deadline = time.perf_counter() + seconds
     # A GPU is given several products at a time: one alone is shorter than its launch.
     count = 10 if device.type == "cuda" else 1
     while True:
@@ -158,7 +162,30 @@ def _time_product(shape, dtype, device) -> float:
             return best
 
 
-def measure_bfloat16_gain(device: str) -> float:
-    """Return the speed of bfloat16 products over float32 ones."""
-    bfloat16 = measure_matrix_peak(device, "bfloat16")
-    return bfloat16 / measure_matrix_peak(device, "float32")
+def measure_matrix_peaks(device: str, *, quick: bool = False) -> dict[str, float]:
+    """Return `measure_matrix_peak` of the two precisions that sides choose between."""
+    return {
+        precision: measure_matrix_peak(device, precision, quick=quick)
+        for precision in ("float32", "bfloat16")
+    }
+
+
+def sort_machine(peaks: dict[str, float]) -> str:
+    """Say what sort of machine it is: `bfloat16` is fast on it, or `float32` only."""
+    gain = peaks["bfloat16"] / peaks["float32"]
+    return "bfloat16" if gain >= _MIN_GAIN else "float32"
+
+
+@functools.cache
+def is_bfloat16_hopeless(device: str) -> bool:
+    """Say whether bfloat16 is so slow here that a trial would only cost hours.
+
+    A machine without its instructions still multiplies, a hundred times slower.
+    """
+    peaks = measure_matrix_peaks(device, quick=True)
+    return peaks["bfloat16"] < _HOPELESS_GAIN * peaks["float32"]
+
+
+def prefers_bfloat16(device: str) -> bool:
+    """Say whether bfloat16 products are clearly faster than float32 ones here."""
+    return sort_machine(measure_matrix_peaks(device)) == "bfloat16"

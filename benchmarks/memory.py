@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> dict:
     result = {
         "workload": args.workload,
         "against": args.against,
-        "preset": args.preset,
+        "preset": task.preset.name,
         "ratio": peaks[1] / peaks[0] if all(peaks) else None,
         "peak_memory_bytes": dict(zip(names, peaks, strict=True)),
         "real_texts": task.workload.is_real,
@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> dict:
         "memory",
         f"{args.workload}-{args.against}-{task.preset.name}",
         result,
+        args,
         config=config,
         warmup_steps=0,
         timed_steps=NUM_STEPS,
@@ -68,16 +69,14 @@ def _parse(argv) -> argparse.Namespace:
     parser = command.build_parser(__doc__, repeats=1)
     command.add_model_flags(parser, workload="mrpc")
     parser.add_argument("--against", choices=OPPONENTS, default="trainer")
-    return command.complete(parser.parse_args(argv))
+    return command.parse(parser, argv)
 
 
 def _guess_settings(task: Task, against: str) -> dict:
     """Return what `trainer-best` is run with when no trial has been made."""
     if against != "trainer-best":
         return {}
-    bfloat16 = (
-        task.precision != "float32" and machine.measure_bfloat16_gain(task.device) > 1
-    )
+    bfloat16 = task.precision != "float32" and machine.prefers_bfloat16(task.device)
     return {"optim": "adamw_torch_fused", "bf16": bfloat16, "attention": "sdpa"}
 
 

@@ -71,7 +71,7 @@ def build_plan(
         rows = np.resize(order, count * batch_size)
         return Plan(rows, rows, held_out, num_warmup, num_timed)
     batches = _group(lengths, order, batch_size, seed)
-    chosen = generator.permutation(np.resize(np.arange(len(batches)), count))
+    chosen = np.resize(generator.permutation(len(batches)), count)
     if largest_first:
         chosen[0] = np.argmax(lengths[batches].max(axis=1))
     theirs = batches[chosen]

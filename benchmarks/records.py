@@ -2,7 +2,7 @@
 
 import json
 import shlex
-import sys
+from argparse import Namespace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,13 +35,16 @@ REQUIRED = (
 )
 
 
-def build_record(benchmark: str, variant: str, result: dict, **fields) -> dict:
+def build_record(
+    benchmark: str, variant: str, result: dict, args: Namespace, **fields
+) -> dict:
     """Put a result together with what it was measured on.
 
     Args:
         benchmark: name of the script.
         variant: what was compared, for the file's name.
         result: the script's own object: what it prints last.
+        args: the script's flags, of `command.parse`.
         **fields: those of `REQUIRED` that the benchmark has; the others are `None`.
     """
     config = fields.get("config") or {}
@@ -50,7 +53,7 @@ def build_record(benchmark: str, variant: str, result: dict, **fields) -> dict:
         "schema": SCHEMA,
         "benchmark": benchmark,
         "variant": variant,
-        "command": f"python -m benchmarks.{benchmark} {shlex.join(sys.argv[1:])}",
+        "command": f"python -m benchmarks.{benchmark} {shlex.join(args.argv)}".strip(),
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     shared = ("versions", "device", "commit")

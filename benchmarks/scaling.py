@@ -9,6 +9,7 @@ flat. Sizes are run in turn, forth and back, so that drift does not look like gr
 
 import argparse
 import statistics
+from pathlib import Path
 
 import numpy as np
 
@@ -34,13 +35,14 @@ def main(argv: list[str] | None = None) -> dict:
         exponent, spread = found["exponent"], found["spread"]
         print(f"{axis}: exponent {exponent:.3f}, time per token within {spread:.1%}")
     result = {"workload": args.workload, "against": None, "axes": axes}
-    result["preset"] = args.preset
+    result["preset"] = Path(args.preset).name
     record = records.build_record(
         "scaling",
-        f"{args.workload}-{'-'.join(args.axis)}-{args.preset.split('/')[-1]}",
+        f"{args.workload}-{'-'.join(args.axis)}-{Path(args.preset).name}",
         result,
+        args,
         config={
-            "preset": args.preset,
+            "preset": Path(args.preset).name,
             "batch_size": args.batch_size,
             "dtype": args.precision,
             "device": args.device,
@@ -54,7 +56,7 @@ def _parse(argv) -> argparse.Namespace:
     parser = command.build_parser(__doc__)
     command.add_model_flags(parser, workload="tweets")
     parser.add_argument("--axis", nargs="+", choices=tuple(_SIZES), default=[*_SIZES])
-    return command.complete(parser.parse_args(argv))
+    return command.parse(parser, argv)
 
 
 def _measure_axis(axis: str, args) -> dict:

@@ -54,7 +54,7 @@ _PAIRS = {  # whose ratio is reported
 def main(argv: list[str] | None = None) -> dict:
     """Measure as the command line asks; return the result."""
     parser = command.build_parser(__doc__)
-    args = command.complete(parser.parse_args(argv))
+    args = command.parse(parser, argv)
     machine.prepare_process("cpu")
     seconds = {
         name: _measure_case(name, commands, args.repeats, args.quick)
@@ -73,6 +73,7 @@ def main(argv: list[str] | None = None) -> dict:
         "startup",
         "processes",
         result,
+        args,
         config={"device": "cpu"},
         warmup_steps=1,
         timed_steps=1,

@@ -51,7 +51,7 @@ def _parse(argv) -> argparse.Namespace:
     add("--workload", choices=tuple(command.SOURCES), default="tweets")
     add("--against", choices=tuple(_OPPONENTS), default="transformers")
     add("--texts", type=int, help="texts to tokenize; default all, at most 5000")
-    args = command.complete(parser.parse_args(argv))
+    args = command.parse(parser, argv)
     args.preset = command.QUICK_PRESET  # any with BERT's vocabulary
     args.texts = args.texts or (50 if args.quick else 5000)
     return args
@@ -136,6 +136,7 @@ def _build_record(args, task: Task, result: dict, seconds) -> dict:
         "tokenizing",
         f"{args.workload}-{args.against}",
         result,
+        args,
         config={
             "device": "cpu",
             "sequence_length": task.max_length,

@@ -29,8 +29,13 @@ class Comparison:
     sides: tuple[Side, Side]
     runs: tuple[list[TrainingRun], list[TrainingRun]]
     held_out_losses: tuple[list[float], list[float]]
-    peak: float
+    peaks: dict[str, float]
     trials: list[dict]
+
+    @property
+    def peak(self) -> float:
+        """Best matrix product in kbert's precision, operations a second."""
+        return self.peaks[self.sides[0].settings["precision"]]
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -56,8 +61,10 @@ def _parse(argv) -> argparse.Namespace:
     add("--against", choices=OPPONENTS, default="trainer-best")
     add("--steps", type=int, help="timed steps a repeat; default by opponent")
     add("--no-memory", dest="memory", action="store_false", help="leave memory out")
-    add("--no-compile", dest="compile", action="store_false", help="never torch_compile")
-    args = command.complete(parser.parse_args(argv))
+    add(
+        "--no-compile", dest="compile", action="store_false", help="never torch_compile"
+    )
+    args = command.parse(parser, argv)
     if args.quick:
         args.compile, args.steps = False, args.steps or 2
     args.steps = args.steps or _default_steps(args)
@@ -103,11 +110,11 @@ def _compare(args, task: Task) -> Comparison:
         )
     chosen = plan(args.steps, seed=0)
     sides = build_side("kbert", task), build_side(args.against, task, settings)
-    precision = sides[0].settings["precision"]
-    peak = machine.measure_matrix_peak(task.device, precision)
+    before = machine.measure_matrix_peaks(task.device, quick=args.quick)
     runs, losses = _run(task, chosen, sides, args.repeats)
-    peak = max(peak, machine.measure_matrix_peak(task.device, precision))
-    return Comparison(task, chosen, sides, runs, losses, peak, trials)
+    after = machine.measure_matrix_peaks(task.device, quick=args.quick)
+    peaks = {name: max(before[name], after[name]) for name in before}
+    return Comparison(task, chosen, sides, runs, losses, peaks, trials)
 
 
 def _run(task: Task, plan: plans.Plan, sides, repeats: int):
@@ -146,7 +153,7 @@ def build_result(args, comparison: Comparison, peaks: list[int | None]) -> dict:
     return {
         "workload": args.workload,
         "against": args.against,
-        "preset": args.preset,
+        "preset": comparison.task.preset.name,
         **measure.compare(*seconds),
         "texts_per_second": both(len(plan.timed) / one for one in medians),
         "tokens_per_second": both(int(lengths.sum()) / one for one in medians),
@@ -154,7 +161,8 @@ def build_result(args, comparison: Comparison, peaks: list[int | None]) -> dict:
         "matmul_share": needed / medians[0] / comparison.peak,
         "matmul_share_all_tokens": whole / medians[0] / comparison.peak,
         "matmul_share_against": needed / medians[1] / comparison.peak,
-        "matrix_peak_flops": comparison.peak,
+        "matrix_peak_flops": comparison.peaks,
+        "machine": machine.sort_machine(comparison.peaks),
         "loss": both(map(statistics.median, comparison.held_out_losses)),
         "training_loss": both(
             statistics.median(run.training_loss for run in side)
@@ -167,8 +175,7 @@ def build_result(args, comparison: Comparison, peaks: list[int | None]) -> dict:
 
 
 def _measure_padding(args, task: Task, plan: plans.Plan) -> dict[str, float]:
-    """Return the share of padding in the workload as its source pads it, and in what
-    the opponent computed."""
+    """Return the shares of padding: as the source pads, and in their batches."""
     size = task.batch_size
     padded = args.against in PADDED
     rows = plan.theirs[plan.num_warmup * size :]
@@ -199,6 +206,7 @@ def _build_record(args, comparison: Comparison, result: dict) -> dict:
         "training",
         f"{args.workload}-{args.against}-{task.preset.name}",
         result,
+        args,
         config={
             "preset": task.preset.name,
             "sequence_length": task.max_length,
@@ -227,7 +235,8 @@ def _print_runs(comparison: Comparison) -> None:
         median = statistics.median(run.seconds for run in runs)
         per_step = median / comparison.plan.num_timed * 1000
         print(f"{side.name}: {per_step:.1f} ms a step; {side.settings}")
-    print(f"best matrix product: {comparison.peak / 1e9:.1f} GFLOP/s")
+    for precision, peak in comparison.peaks.items():
+        print(f"best matrix product, {precision}: {peak / 1e9:.1f} GFLOP/s")
 
 
 if __name__ == "__main__":

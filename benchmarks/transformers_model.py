@@ -54,9 +54,7 @@ def build_transformers_model(task: Task, *, attention: str | None = None):
     )
     options = {"attn_implementation": attention} if attention else {}
     model = BertForSequenceClassification._from_config(shape, **options)
-    state = {
-        name: torch.tensor(array) for name, array in convert_weights(task.weights)
-    }
+    state = {name: torch.tensor(array) for name, array in convert_weights(task.weights)}
     lacking = model.load_state_dict(state, strict=False)
     missing = [key for key in lacking.missing_keys if not key.endswith("_ids")]
     if missing or lacking.unexpected_keys:

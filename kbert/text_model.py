@@ -328,13 +328,22 @@ class Model(EngineModel):
         report_truncation(batches.encoded)
         return batches
 
-    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+    def save(
+        self,
+        filepath,
+        overwrite=True,
+        zipped=None,
+        include_optimizer: bool = True,
+        **kwargs,
+    ):
         """Save to one `.keras` file, text handling included, whole or not at all.
 
         Args:
             filepath: ends in `.keras`.
             overwrite: whether an existing file may be replaced.
             zipped: as in Keras.
+            include_optimizer: whether training can go on from the file; without the
+                optimizer's state it is a third as large.
             **kwargs: as in Keras.
 
         Raises:
@@ -347,18 +356,16 @@ class Model(EngineModel):
             raise FileExistsError(
                 f"{path} exists; pass overwrite=True or choose another file."
             )
-        if not path.parent.is_dir():
-            raise FileNotFoundError(
-                f"there is no folder {path.parent} to save {path.name} in; make it."
-            )
-        # Beside the target, so that replacing is one step; not by mkstemp, whose
-        # files only their owner can read.
-        temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.keras")
+        temporary = path.with_name(f".{path.stem}-{os.getpid()}.keras")
+        optimizer, compiled = self.optimizer, self.compiled
+        if not include_optimizer:
+            self.optimizer, self.compiled = None, False
         try:
             with without_tensorflow():
                 super().save(temporary, overwrite=True, **kwargs)
             os.replace(temporary, path)
         finally:
+            self.optimizer, self.compiled = optimizer, compiled
             temporary.unlink(missing_ok=True)
 
     def save_assets(self, folder: str) -> None:

@@ -207,7 +207,7 @@ def test_a_failed_write_keeps_the_old_file(
 
 def test_a_full_disk_is_seen_behind_the_error_that_hides_it(tmp_path):
     class Model:
-        def save(self, path):
+        def save(self, path, include_optimizer=True):
             Path(path).write_bytes(b"half")
             try:
                 raise OSError(errno.ENOSPC, "No space left on device")
@@ -224,7 +224,7 @@ def test_a_model_too_large_for_the_disk_leaves_nothing(tmp_path):
     import resource
 
     class Model:
-        def save(self, path):
+        def save(self, path, include_optimizer=True):
             with zipfile.ZipFile(path, "w") as archive:
                 archive.writestr("weights", os.urandom(1 << 17))
 

@@ -8,9 +8,8 @@ from kbert.engine.packing import Group, Packing
 
 
 def attend(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
+    projected: torch.Tensor,
+    query: torch.Tensor | None,
     packing: Packing,
     num_heads: int,
     dropout: Dropout | None,
@@ -18,142 +17,141 @@ def attend(
     """Attend within each row of a packed batch.
 
     Args:
-        query: (num_tokens, hidden_dim), or (num_rows, hidden_dim) in packed row order
-            for one query a row.
-        key: (num_tokens, hidden_dim).
-        value: (num_tokens, hidden_dim).
+        projected: (num_tokens, 3 * hidden_dim), query, key and value of every token
+            side by side; without the query if that is given apart.
+        query: (num_rows, hidden_dim) in packed row order, for one query a row, or
+            `None`.
         packing: which tokens make up a row.
         num_heads: attention heads.
         dropout: draws the masks of the attention probabilities; `None` for none.
 
     Returns:
-        The shape of `query`; zeros behind the last real token.
+        (num_tokens, hidden_dim), zeros behind the last real token; or
+        (num_rows, hidden_dim).
 
     Source: Vaswani et al. (2017), dropout on the probabilities as in BERT.
     """
-    if not torch.is_grad_enabled():
-        return _attend_fused(query, key, value, packing, num_heads, dropout)
-    return _Attention.apply(query, key, value, packing, num_heads, dropout)
-
-
-class _Heads:
-    """Takes one group between packed (tokens, hidden) and (rows, heads, length, dim).
-
-    `single` groups have one query a row, which needs no slots.
-    """
-
-    def __init__(self, group: Group, num_heads: int, single: bool):
-        self.group, self.num_heads, self.single = group, num_heads, single
-        if single:
-            self.span = slice(group.first_row, group.first_row + group.num_rows)
-        else:
-            self.span = slice(group.start, group.stop)
-
-    def split(self, packed: torch.Tensor) -> torch.Tensor:
-        """Take the group's part of a packed tensor apart into heads."""
-        group, x = self.group, packed[self.span]
-        if group.slots is not None and not self.single:
-            slotted = x.new_zeros(group.num_rows * group.length, x.shape[-1])
-            x = slotted.index_copy_(0, group.slots, x)
-        heads = x.reshape(
-            group.num_rows, -1, self.num_heads, x.shape[-1] // self.num_heads
-        )
-        return heads.transpose(1, 2)
-
-    def merge(self, heads: torch.Tensor, packed: torch.Tensor) -> None:
-        """Write heads back into the group's part of a packed tensor."""
-        group = self.group
-        x = heads.transpose(1, 2).reshape(-1, packed.shape[-1])
-        if group.slots is not None and not self.single:
-            torch.index_select(x, 0, group.slots, out=packed[self.span])
-        else:
-            packed[self.span] = x
-
-
-def _attend_fused(query, key, value, packing, num_heads, dropout):
-    """Attend without a gradient, through torch's fused kernel where nothing drops."""
-    single = query.shape[0] == packing.num_rows
-    output = _empty_like(query, packing, single)
+    if torch.is_grad_enabled():
+        return _Attention.apply(projected, query, packing, num_heads, dropout)
+    width = projected.shape[-1] // (3 if query is None else 2)
+    output = _empty_output(projected, query, packing, width)
     for group in packing.groups:
-        queries, keys = (
-            _Heads(group, num_heads, single),
-            _Heads(group, num_heads, False),
-        )
-        q, k, v = queries.split(query), keys.split(key), keys.split(value)
-        bias = None if group.bias is None else group.bias.to(q.dtype)
+        q, k, v = _split(projected, query, group, num_heads)
         if dropout is None:
+            bias = _cast_bias(group, q)
             heads = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         else:
-            heads = _forward_group(q, k, v, bias, dropout)[0]
-        queries.merge(heads, output)
+            heads = _attend_group(q, k, v, group, dropout)[0]
+        _merge(heads[None], output, group, single=query is not None)
     return output
 
 
-def _forward_group(q, k, v, bias, dropout):
-    """Return outputs, probabilities and the mask of one group."""
+def _empty_output(projected, query, packing, width):
+    """Return an uninitialised output whose rows behind the last token are zero."""
+    if query is not None:
+        return torch.empty_like(query)
+    output = projected.new_empty(projected.shape[0], width)
+    output[packing.num_real_tokens :] = 0
+    return output
+
+
+def _split(projected, query, group: Group, num_heads: int):
+    """Take a group's query, key and value apart, (rows, heads, length, dim) each."""
+    parts = _take_apart(projected, group, num_heads, 3 if query is None else 2)
+    if query is None:
+        return parts.unbind()
+    rows = query[group.first_row : group.first_row + group.num_rows]
+    q = rows.view(group.num_rows, num_heads, 1, -1)
+    return q, *parts.unbind()
+
+
+def _take_apart(packed, group: Group, num_heads: int, num_parts: int):
+    """Return a group's tokens as (parts, rows, heads, length, dim), contiguous."""
+    x = packed[group.start : group.stop]
+    if group.slots is not None:
+        slotted = x.new_zeros(group.num_rows * group.length, x.shape[1])
+        x = slotted.index_copy_(0, group.slots, x)
+    x = x.reshape(group.num_rows, group.length, num_parts, num_heads, -1)
+    return x.permute(2, 0, 3, 1, 4).contiguous()
+
+
+def _merge(parts, packed, group: Group, single: bool) -> None:
+    """Write (parts, rows, heads, length, dim) back into packed (tokens, width)."""
+    x = parts.permute(1, 3, 0, 2, 4).reshape(-1, packed.shape[1])
+    if single:
+        packed[group.first_row : group.first_row + group.num_rows] = x
+    elif group.slots is None:
+        packed[group.start : group.stop] = x
+    else:
+        torch.index_select(x, 0, group.slots, out=packed[group.start : group.stop])
+
+
+def _cast_bias(group: Group, like: torch.Tensor):
+    return None if group.bias is None else group.bias.to(like.dtype)
+
+
+def _attend_group(q, k, v, group: Group, dropout: Dropout | None):
+    """Return a group's outputs, probabilities and dropout mask."""
     scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(2, 3))
-    if bias is not None:
-        scores += bias
+    if group.bias is not None:
+        scores += _cast_bias(group, q)
     probabilities = torch.softmax(scores, -1)
     if dropout is None:
         return torch.matmul(probabilities, v), probabilities, None
     mask = dropout.draw(tuple(scores.shape))
-    return torch.matmul(probabilities * mask, v * dropout.scale), probabilities, mask
+    heads = torch.matmul(probabilities * mask, v).mul_(dropout.scale)
+    return heads, probabilities, mask
 
 
-def _empty_like(packed, packing, single):
-    """Return an uninitialised tensor whose rows behind the last token are zero."""
-    output = torch.empty_like(packed)
-    if not single:
-        output[packing.num_real_tokens :] = 0
-    return output
+def _differentiate_group(q, k, v, d_heads, probabilities, mask):
+    """Return the gradients of a group's query, key and value."""
+    d_probabilities = torch.matmul(d_heads, v.transpose(2, 3))
+    dropped = probabilities
+    if mask is not None:
+        dropped = probabilities * mask
+        d_probabilities *= mask
+    d_v = torch.matmul(dropped.transpose(2, 3), d_heads)
+    d_scores = torch._softmax_backward_data(
+        d_probabilities, probabilities, -1, probabilities.dtype
+    )
+    d_scores *= q.shape[-1] ** -0.5
+    return torch.matmul(d_scores, k), torch.matmul(d_scores.transpose(2, 3), q), d_v
 
 
 class _Attention(torch.autograd.Function):
     """Keeps the probabilities of each group and nothing else between the passes."""
 
     @staticmethod
-    def forward(ctx, query, key, value, packing, num_heads, dropout):
-        ctx.single = single = query.shape[0] == packing.num_rows
+    def forward(ctx, projected, query, packing, num_heads, dropout):
         ctx.packing, ctx.num_heads = packing, num_heads
         ctx.scale = 1.0 if dropout is None else dropout.scale
         ctx.kept = []
-        output = _empty_like(query, packing, single)
+        width = projected.shape[-1] // (3 if query is None else 2)
+        output = _empty_output(projected, query, packing, width)
         for group in packing.groups:
-            queries = _Heads(group, num_heads, single)
-            keys = _Heads(group, num_heads, False)
-            q, k, v = queries.split(query), keys.split(key), keys.split(value)
-            bias = None if group.bias is None else group.bias.to(q.dtype)
-            heads, *kept = _forward_group(q, k, v, bias, dropout)
-            queries.merge(heads, output)
+            q, k, v = _split(projected, query, group, num_heads)
+            heads, *kept = _attend_group(q, k, v, group, dropout)
+            _merge(heads[None], output, group, single=query is not None)
             ctx.kept.append(kept)
-        ctx.save_for_backward(query, key, value)
+        ctx.save_for_backward(projected, query)
         return output
 
     @staticmethod
     def backward(ctx, gradient):
-        query, key, value = ctx.saved_tensors
-        gradients = (
-            _empty_like(query, ctx.packing, ctx.single),
-            _empty_like(key, ctx.packing, False),
-            _empty_like(value, ctx.packing, False),
-        )
-        for group, (probabilities, mask) in zip(
-            ctx.packing.groups, ctx.kept, strict=True
-        ):
-            queries = _Heads(group, ctx.num_heads, ctx.single)
-            keys = _Heads(group, ctx.num_heads, False)
-            q, k, v = queries.split(query), keys.split(key), keys.split(value)
-            d_out = queries.split(gradient) * ctx.scale
-            d_p = torch.matmul(d_out, v.transpose(2, 3))
-            dropped = probabilities
-            if mask is not None:
-                dropped = probabilities * mask
-                d_p *= mask
-            d_v = torch.matmul(dropped.transpose(2, 3), d_out)
-            d_s = torch._softmax_backward_data(d_p, probabilities, -1, d_p.dtype)
-            scale = q.shape[-1] ** -0.5
-            queries.merge(torch.matmul(d_s, k * scale), gradients[0])
-            keys.merge(torch.matmul(d_s.transpose(2, 3), q * scale), gradients[1])
-            keys.merge(d_v, gradients[2])
-        return *gradients, None, None, None
+        projected, query = ctx.saved_tensors
+        d_projected = torch.empty_like(projected)
+        d_projected[ctx.packing.num_real_tokens :] = 0
+        d_query = None if query is None else torch.empty_like(query)
+        gradient = gradient * ctx.scale if ctx.scale != 1.0 else gradient
+        for group, kept in zip(ctx.packing.groups, ctx.kept, strict=True):
+            q, k, v = _split(projected, query, group, ctx.num_heads)
+            if query is None:
+                d_heads = _take_apart(gradient, group, ctx.num_heads, 1)[0]
+                parts = _differentiate_group(q, k, v, d_heads, *kept)
+            else:
+                rows = slice(group.first_row, group.first_row + group.num_rows)
+                d_heads = gradient[rows].view(q.shape)
+                d_q, *parts = _differentiate_group(q, k, v, d_heads, *kept)
+                d_query[rows] = d_q.flatten(1)
+            _merge(torch.stack(tuple(parts)), d_projected, group, single=False)
+        return d_projected, d_query, None, None, None

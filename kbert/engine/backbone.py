@@ -16,6 +16,7 @@ from kbert.engine.layers import (
     TransformerEncoder,
     build_initializer,
 )
+from kbert.engine.linear import Linear
 from kbert.engine.memory import keep_freed_memory
 from kbert.engine.packing import build_packing
 from kbert.engine.precision import Precision, resolve_precision, use_fast_products
@@ -77,6 +78,7 @@ class Backbone(keras.Model):
         self.config = config
         self.precision = precision
         self.frozen_dropout = False
+        self._engine_weights: tuple | None = None
         self.seed_generator = keras.random.SeedGenerator()
 
     def call(self, inputs, training=None, mask=None):
@@ -153,9 +155,8 @@ class Backbone(keras.Model):
             raise _explain(error) from None
         encoder = Encoder(
             config=self.config,
-            weights=self._read_weights(),
+            weights=self._get_weights(dtype),
             packing=packing,
-            dtype=dtype,
             dropout=self._build_dropout(device) if training else None,
             sparse_gradients=sparse_gradients,
         )
@@ -208,17 +209,29 @@ class Backbone(keras.Model):
         seed = int(ops.convert_to_numpy(self.seed_generator.next())[0])
         return Dropout(self.config.dropout, seed, device)
 
-    def _read_weights(self) -> EncoderWeights:
+    def _get_weights(self, dtype: torch.dtype) -> EncoderWeights:
+        """Return the weights as the engine reads them, up to date."""
+        key = (dtype, [id(variable.value) for variable in self.weights])
+        if self._engine_weights is None or self._engine_weights[0] != key:
+            self._engine_weights = (key, self._read_weights(dtype))
+        weights = self._engine_weights[1]
+        weights.refresh()
+        return weights
+
+    def _read_weights(self, dtype: torch.dtype) -> EncoderWeights:
         bert = self.config.family == "bert"
         tables = self if bert else self.embeddings
-        segments = self.segment_embedding.embeddings.value if bert else None
+        top = _get_projections(self.transformer_layers[-1])
         return EncoderWeights(
             tokens=tables.token_embedding.embeddings.value,
             positions=tables.position_embedding.position_embeddings.value,
-            segments=segments,
+            segments=self.segment_embedding.embeddings.value if bert else None,
             embeddings_norm=_read_norm(self.embeddings_layer_norm),
-            layers=[_read_layer(layer) for layer in self.transformer_layers],
-            pooler=_read_dense(self.pooled_dense) if self.config.has_pooler else None,
+            layers=[_read_layer(layer, dtype) for layer in self.transformer_layers],
+            top_query=_read_dense(top[:1], dtype),
+            top_key_value=_read_dense(top[1:], dtype),
+            pooler=_read_dense([self.pooled_dense], dtype) if bert else None,
+            dtype=dtype,
         )
 
     def get_config(self):
@@ -324,22 +337,27 @@ def _connect(layers: dict, inputs: dict):
     return {"sequence_output": x, "pooled_output": pooled}
 
 
-def _read_dense(layer):
-    return layer.kernel.value, layer.bias.value
+def _read_dense(layers, dtype: torch.dtype, num_inputs: int = 1) -> Linear:
+    pairs = [(layer.kernel.value, layer.bias.value) for layer in layers]
+    return Linear(pairs, dtype, num_inputs)
 
 
 def _read_norm(layer):
     return layer.gamma.value, layer.beta.value
 
 
-def _read_layer(layer: TransformerEncoder) -> LayerWeights:
+def _get_projections(layer: TransformerEncoder) -> list:
     attention = layer._self_attention_layer
-    projections = (attention.query_dense, attention.key_dense, attention.value_dense)
+    return [attention.query_dense, attention.key_dense, attention.value_dense]
+
+
+def _read_layer(layer: TransformerEncoder, dtype: torch.dtype) -> LayerWeights:
+    attention = layer._self_attention_layer
     return LayerWeights(
-        projections=[_read_dense(dense) for dense in projections],
-        attention_output=_read_dense(attention._output_dense),
+        projection=_read_dense(_get_projections(layer), dtype),
+        attention_output=_read_dense([attention._output_dense], dtype, num_inputs=2),
         attention_norm=_read_norm(layer._self_attention_layer_norm),
-        intermediate=_read_dense(layer._feedforward_intermediate_dense),
-        output=_read_dense(layer._feedforward_output_dense),
+        intermediate=_read_dense([layer._feedforward_intermediate_dense], dtype),
+        output=_read_dense([layer._feedforward_output_dense], dtype),
         output_norm=_read_norm(layer._feedforward_layer_norm),
     )

@@ -15,6 +15,7 @@ from torch.nn import functional
 from kbert.engine.attention import attend
 from kbert.engine.config import EncoderConfig
 from kbert.engine.dropout import Dropout
+from kbert.engine.linear import Linear
 from kbert.engine.packing import Packing
 
 _ACTIVATIONS = {
@@ -24,47 +25,66 @@ _ACTIVATIONS = {
 }
 
 
+Norm = tuple[torch.Tensor, torch.Tensor]
+
+
 @dataclass(frozen=True)
 class LayerWeights:
-    """Weights of one transformer layer, float32, in KerasHub's shapes.
+    """Weights of one transformer layer.
 
     Args:
-        projections: kernel (hidden, heads, head_dim) and bias (heads, head_dim) of
-            query, key and value, in this order.
-        attention_output: kernel (heads, head_dim, hidden) and bias (hidden,).
-        attention_norm: scale and offset, (hidden,) each.
-        intermediate: kernel (hidden, intermediate) and bias.
-        output: kernel (intermediate, hidden) and bias.
+        projection: to query, key and value, in this order.
+        attention_output: of the heads, joined.
+        attention_norm: scale and offset, float32 (hidden,) each.
+        intermediate: first product of the feed-forward part.
+        output: its second.
         output_norm: scale and offset.
     """
 
-    projections: Sequence[tuple[torch.Tensor, torch.Tensor]]
-    attention_output: tuple[torch.Tensor, torch.Tensor]
-    attention_norm: tuple[torch.Tensor, torch.Tensor]
-    intermediate: tuple[torch.Tensor, torch.Tensor]
-    output: tuple[torch.Tensor, torch.Tensor]
-    output_norm: tuple[torch.Tensor, torch.Tensor]
+    projection: Linear
+    attention_output: Linear
+    attention_norm: Norm
+    intermediate: Linear
+    output: Linear
+    output_norm: Norm
 
 
 @dataclass(frozen=True)
 class EncoderWeights:
-    """Weights of a whole encoder, float32.
+    """Weights of a whole encoder.
 
     Args:
-        tokens: (vocabulary_size, hidden).
-        positions: (max_sequence_length, hidden).
-        segments: (num_segments, hidden), or `None` for families without segments.
-        embeddings_norm: scale and offset, (hidden,) each.
+        tokens: float32 (vocabulary_size, hidden).
+        positions: float32 (max_sequence_length, hidden).
+        segments: float32 (num_segments, hidden), or `None` for families without.
+        embeddings_norm: scale and offset, float32 (hidden,) each.
         layers: from the bottom up.
-        pooler: kernel (hidden, hidden) and bias, or `None` for families without one.
+        top_query: of the top layer alone, for the rows that somebody reads.
+        top_key_value: of the top layer, for all tokens.
+        pooler: `None` for families without one.
+        dtype: of the matrix products and of what flows between the layers; norms and
+            softmax sum in float32 whatever it is.
     """
 
     tokens: torch.Tensor
     positions: torch.Tensor
     segments: torch.Tensor | None
-    embeddings_norm: tuple[torch.Tensor, torch.Tensor]
+    embeddings_norm: Norm
     layers: Sequence[LayerWeights]
-    pooler: tuple[torch.Tensor, torch.Tensor] | None
+    top_query: Linear
+    top_key_value: Linear
+    pooler: Linear | None
+    dtype: torch.dtype
+
+    def refresh(self) -> None:
+        """Follow the float32 weights where they have changed."""
+        for layer in self.layers:
+            for linear in vars(layer).values():
+                if isinstance(linear, Linear):
+                    linear.refresh()
+        for linear in (self.top_query, self.top_key_value, self.pooler):
+            if linear is not None:
+                linear.refresh()
 
 
 @dataclass(frozen=True)
@@ -73,10 +93,8 @@ class Encoder:
 
     Args:
         config: shape and mathematics of the encoder.
-        weights: read, never copied for longer than the pass.
+        weights: refreshed.
         packing: which tokens are real.
-        dtype: of the matrix products and of what flows between the layers; norms and
-            softmax sum in float32 whatever it is.
         dropout: draws the masks, or `None` for none.
         sparse_gradients: give the token table a sparse gradient, for an optimizer
             that can take it.
@@ -85,7 +103,6 @@ class Encoder:
     config: EncoderConfig
     weights: EncoderWeights
     packing: Packing
-    dtype: torch.dtype
     dropout: Dropout | None
     sparse_gradients: bool = False
 
@@ -99,11 +116,11 @@ class Encoder:
             segment_ids: int (num_rows, length), or `None`.
 
         Returns:
-            Vectors of the packed tokens, (num_tokens, hidden_dim), in `dtype`.
+            Vectors of the packed tokens, (num_tokens, hidden_dim).
         """
         x = self._embed(token_ids, segment_ids)
         for layer in self.weights.layers:
-            x = self._run_layer(layer, x, x)
+            x = self._run_layer(layer, x, self._attend(layer.projection(x)))
         return x
 
     def encode_first(
@@ -112,12 +129,15 @@ class Encoder:
         """Encode each row's first token, sparing the rest of the last layer.
 
         Returns:
-            (num_rows, hidden_dim) in the order of the padded batch, in `dtype`.
+            (num_rows, hidden_dim) in the order of the padded batch.
         """
+        weights = self.weights
         x = self._embed(token_ids, segment_ids)
-        for layer in self.weights.layers[:-1]:
-            x = self._run_layer(layer, x, x)
-        first = self._run_layer(self.weights.layers[-1], x, x[self.packing.starts])
+        for layer in weights.layers[:-1]:
+            x = self._run_layer(layer, x, self._attend(layer.projection(x)))
+        first = x[self.packing.starts]
+        context = self._attend(weights.top_key_value(x), weights.top_query(first))
+        first = self._run_layer(weights.layers[-1], first, context)
         return first[self.packing.packed_rows]
 
     def take_first(self, x: torch.Tensor) -> torch.Tensor:
@@ -127,7 +147,7 @@ class Encoder:
     def pool(self, first: torch.Tensor) -> torch.Tensor:
         """Run the pooler on first-token vectors, (num_rows, hidden_dim)."""
         assert self.weights.pooler is not None
-        return torch.tanh(self._project(first, *self.weights.pooler))
+        return torch.tanh(self.weights.pooler(first))
 
     def _embed(self, token_ids, segment_ids):
         weights, packing = self.weights, self.packing
@@ -140,38 +160,20 @@ class Encoder:
         x = self._normalize(x, weights.embeddings_norm)
         if self.dropout is not None:
             x = self.dropout.apply(x)
-        return x.to(self.dtype)
+        return x.to(weights.dtype)
 
-    def _run_layer(self, layer, x, rows):
-        """Run one layer on all tokens `x`, for the outputs at `rows` of them."""
-        context = self._attend(layer, x, rows)
-        kernel, bias = layer.attention_output
-        attended = self._project(context, kernel.flatten(0, 1), bias)
-        rows = self._normalize(self._add(attended, rows), layer.attention_norm)
-        hidden = _ACTIVATIONS[self.config.activation](
-            self._project(rows, *layer.intermediate)
-        )
-        hidden = self._project(hidden, *layer.output)
-        return self._normalize(self._add(hidden, rows), layer.output_norm)
-
-    def _attend(self, layer, x, rows):
-        kernels = [kernel.flatten(1) for kernel, _ in layer.projections]
-        biases = [bias.flatten() for _, bias in layer.projections]
-        if rows is x:
-            projected = self._project(x, torch.cat(kernels, 1), torch.cat(biases))
-            query, key, value = projected.chunk(3, -1)
-        else:
-            query = self._project(rows, kernels[0], biases[0])
-            projected = self._project(
-                x, torch.cat(kernels[1:], 1), torch.cat(biases[1:])
-            )
-            key, value = projected.chunk(2, -1)
+    def _attend(self, projected, query=None):
         return attend(
-            query, key, value, self.packing, self.config.num_heads, self.dropout
+            projected, query, self.packing, self.config.num_heads, self.dropout
         )
 
-    def _project(self, x, kernel, bias):
-        return torch.addmm(bias.to(x.dtype), x, kernel.to(x.dtype))
+    def _run_layer(self, layer, x, context):
+        """Finish a layer for the tokens `x` that attention gave `context`."""
+        attended = layer.attention_output(context)
+        x = self._normalize(self._add(attended, x), layer.attention_norm)
+        activation = _ACTIVATIONS[self.config.activation]
+        hidden = layer.output(activation(layer.intermediate(x)))
+        return self._normalize(self._add(hidden, x), layer.output_norm)
 
     def _normalize(self, x, norm):
         scale, offset = norm

@@ -215,7 +215,9 @@ def _find_reads(model: EngineModel) -> dict[int, tuple]:
         keys = sorted(OUTPUTS) if backbone.config.has_pooler else OUTPUTS[:1]
         used, takers, others = set(), [], 0
         own = [node for node in nodes if node.operation is backbone]
-        for key, tensor in ((k, t) for n in own for k, t in zip(keys, n.outputs, strict=True)):
+        for key, tensor in (
+            (k, t) for n in own for k, t in zip(keys, n.outputs, strict=True)
+        ):
             consumers = [
                 node for node in nodes if any(t is tensor for t in node.input_tensors)
             ]

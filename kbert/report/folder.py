@@ -189,7 +189,7 @@ class RunFolder:
         """Save a model.
 
         Args:
-            model: has Keras's `save(path)`.
+            model: a `kbert.Model`.
             name: file name, without folders.
 
         Returns:
@@ -199,7 +199,8 @@ class RunFolder:
             OSError: the disk is full or the file may not be written.
         """
         with self.replacing(name) as path:
-            model.save(str(path))
+            # The run is over: the optimizer's state would triple the file.
+            model.save(str(path), include_optimizer=False)
         return self.path / name
 
 

@@ -1,0 +1,231 @@
+"""Make the tables and plots of the documents from the records.
+
+Run:    python -m benchmarks.tables            write them
+        python -m benchmarks.tables --check    exit with 1 if they are stale
+
+The block between the two markers is replaced in every document that has them.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks import plots
+from benchmarks.goals import find_goal
+from benchmarks.opponents import OPPONENTS
+from benchmarks.records import RESULTS, read_records
+from benchmarks.workloads import ROOT, SOURCES
+
+START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
+DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+PLOTS = ROOT / "benchmarks" / "plots"
+_BLOCK = re.compile(re.escape(START) + r"\n.*?" + re.escape(END), re.DOTALL)
+_EMPTY = "No records yet. `python -m benchmarks.training` makes one.\n"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the tables and plots, or check them; return the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    args = parser.parse_args(argv)
+    stale = find_stale()
+    if args.check:
+        for path in stale:
+            print(f"{path} is stale; run python -m benchmarks.tables", file=sys.stderr)
+        return int(bool(stale))
+    for path, text in stale.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote {path}")
+    return 0
+
+
+def find_stale(
+    results: Path = RESULTS,
+    documents: Iterable[Path] = DOCUMENTS,
+    folder: Path = PLOTS,
+) -> dict[Path, str]:
+    """Return the files that are not what the records make of them, with their text.
+
+    Args:
+        results: folder of the records.
+        documents: files that may have the markers.
+        folder: of the plots.
+    """
+    records = read_records(results)
+    drawn = draw_plots(records)
+    wanted = {folder / name: text for name, text in drawn.items()}
+    for document in documents:
+        text = document.read_text(encoding="utf-8")
+        # A relative path, as the plots are reached from the document.
+        prefix = os.path.relpath(folder, document.parent)
+        block = f"{START}\n{render(records, drawn, prefix)}{END}"
+        wanted[document] = _BLOCK.sub(lambda _, block=block: block, text)
+    return {
+        path: text
+        for path, text in wanted.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
+
+
+def draw_plots(records: list[dict]) -> dict[str, str]:
+    """Draw the plots of the device with most training records, by file name."""
+    trained = [one for one in newest(records) if one["benchmark"] == "training"]
+    devices = [_name_machine(one) for one in trained]
+    if not devices:
+        return {}
+    device = max(sorted(set(devices)), key=devices.count)
+    chosen = [one for one in trained if _name_machine(one) == device]
+    return {
+        "ratios.svg": plots.draw_ratios(chosen, device),
+        "padding.svg": plots.draw_padding(chosen, device),
+    }
+
+
+def newest(records: list[dict]) -> list[dict]:
+    """Keep the newest record of each measurement on each machine."""
+    found = {}
+    for record in records:
+        config = record["config"] or {}
+        about = ("preset", "batch_size", "sequence_length", "dtype")
+        key = (record["benchmark"], record["variant"], _name_machine(record))
+        found[key + tuple(config.get(name) for name in about)] = record
+    return list(found.values())
+
+
+def render(records: list[dict], drawn: Iterable[str], prefix: str) -> str:
+    """Return the block's text.
+
+    Args:
+        records: all of them.
+        drawn: file names of the plots.
+        prefix: path from the document to the folder of the plots.
+    """
+    if not records:
+        return _EMPTY
+    latest = newest(records)
+    lines = []
+    for machine in sorted({_name_machine(one) for one in latest}):
+        here = [one for one in latest if _name_machine(one) == machine]
+        parts = (_render_training(here), _render_inference(here), _render_others(here))
+        lines += [f"**{machine}**", ""]
+        lines += [line for part in parts if part for line in (*part, "")]
+    lines += [f"![{name.split('.')[0]}]({prefix}/{name})" for name in drawn]
+    note = (
+        "kbert's speed over the other's: median, and lowest to highest of the pairs of "
+        "repeats. † short of its goal. * not the workload's real texts: bundled sample."
+    )
+    return "\n".join([*lines, "", note, ""])
+
+
+def _render_training(records: list[dict]) -> list[str]:
+    found = [one for one in records if one["benchmark"] == "training"]
+    return _render_ratios(found, "training", OPPONENTS)
+
+
+def _render_inference(records: list[dict]) -> list[str]:
+    found = [one for one in records if one["benchmark"] == "inference"]
+    opponents = sorted({one["result"]["against"] for one in found})
+    return _render_ratios(found, "inference", opponents)
+
+
+def _render_ratios(records: list[dict], what: str, opponents) -> list[str]:
+    """Render one row a workload and one column an opponent."""
+    if not records:
+        return []
+    columns = [f"× {one}" for one in opponents]
+    lines = _head([what, *columns, "texts/s", "of matrix peak"])
+    for key in sorted({_row_key(one) for one in records}):
+        row = [one for one in records if _row_key(one) == key]
+        by_opponent = {one["result"]["against"]: one for one in row}
+        cells = [_format_ratio(by_opponent.get(one)) for one in opponents]
+        last = row[-1]["result"]
+        mark = "" if last["real_texts"] else "*"
+        measured = [one for one in row if one["result"].get("matmul_share")]
+        rest = ["", ""]
+        if measured:
+            rate = measured[-1]["result"]["texts_per_second"]["kbert"]
+            rest = [f"{rate:,.0f}", _format_share(measured[-1])]
+        _, workload, preset, size = key
+        lines.append(_line([f"{workload}{mark}, {preset}, {size}", *cells, *rest]))
+    return lines
+
+
+def _row_key(record: dict) -> tuple:
+    config, workload = record["config"], record["result"]["workload"]
+    place = list(SOURCES).index(workload) if workload in SOURCES else len(SOURCES)
+    size = f"{config['sequence_length']}×{config['batch_size']} {config['dtype'] or ''}"
+    return (place, workload, config["preset"], size.strip())
+
+
+def _format_ratio(record: dict | None) -> str:
+    if record is None:
+        return ""
+    result = record["result"]
+    if result["ratio"] is None:
+        return "not measured"
+    goal = find_goal(record, result["against"])
+    low, high = result["ratio_low"], result["ratio_high"]
+    missed = f" † {goal:g}" if goal and result["ratio"] < goal else ""
+    return f"{result['ratio']:.2f} ({low:.2f}–{high:.2f}){missed}"
+
+
+def _format_share(record: dict) -> str:
+    share = record["result"]["matmul_share"]
+    goal = find_goal(record, "matmul_share")
+    return f"{share:.2f}" + (f" † {goal:.2f}" if goal and share < goal else "")
+
+
+def _render_others(records: list[dict]) -> list[str]:
+    """Render what has a ratio and is neither training nor inference, and memory."""
+    lines = []
+    for record in records:
+        result, name = record["result"], record["benchmark"]
+        what = f"{name}: {result.get('workload')}"
+        if name in ("tokenizing", "frozen"):
+            cells = [what, result["against"], _format_ratio(record)]
+            lines.append(_line(cells))
+        elif name == "memory":
+            peaks = result["peak_memory_bytes"].items()
+            shown = ", ".join(
+                f"{side} {peak / 1e6:,.0f} MB" if peak else f"{side} failed"
+                for side, peak in peaks
+            )
+            lines.append(_line([what, result["against"], shown]))
+        elif name == "scaling":
+            shown = ", ".join(
+                f"{axis} {found['exponent']:.2f} (±{found['spread']:.0%} a token)"
+                for axis, found in result["axes"].items()
+            )
+            lines.append(_line([what, "exponents", shown]))
+        elif name == "devices" and result["ratio"]:
+            lines.append(_line([what, "CPU", f"{result['ratio']:.1f} on the GPU"]))
+    return [*_head(["other", "against", "kbert"]), *sorted(lines)] if lines else []
+
+
+def _name_machine(record: dict) -> str:
+    peaks = record["result"].get("machine")
+    device = record["device"]
+    if (record["config"] or {}).get("device") == "cuda":
+        return device
+    features = record["cpu"]["features"] or []
+    fast = {"avx512_bf16", "amx_bf16", "bf16"} & set(features)
+    kind = peaks or ("bfloat16" if fast else "float32")
+    return f"{device}, {'bfloat16 fast' if kind == 'bfloat16' else 'float32 only'}"
+
+
+def _head(cells: list[str]) -> list[str]:
+    return [_line(cells), _line(["---"] * len(cells))]
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
