@@ -2,10 +2,11 @@
 
 Run:    python -m benchmarks.correctness --device cuda
 
-Outputs and gradients of the packed encoder against KerasHub's own backbones with the
-same weights in float32, for three families, on ragged batches, one text, equal lengths,
-texts of nothing but two tokens, and one long text among short ones; and the whole
-classifier against transformers' on real texts. Ends with exit status 1 on a miss.
+Outputs and gradients of the packed encoder, in float32 and bfloat16, against KerasHub's
+own backbones with the same weights in float32: for three families, on ragged batches,
+one text, equal lengths, texts of nothing but two tokens, and one long text among short
+ones; and the whole classifier against transformers' on real texts. Ends with exit
+status 1 on a miss.
 """
 
 import sys
@@ -20,6 +21,7 @@ from benchmarks.transformers_model import build_transformers_model
 OUTPUT_TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-4
 LOGIT_TOLERANCE = 1e-4
+BFLOAT16_TOLERANCE = 0.05  # relative to the largest value
 _FAMILIES = {
     "bert": "BertBackbone",
     "distil_bert": "DistilBertBackbone",
@@ -47,8 +49,10 @@ def main(argv: list[str] | None = None) -> dict:
     for family in _FAMILIES:
         for name, lengths in _LENGTHS.items():
             lengths = [min(one, 64) for one in lengths] if args.quick else lengths
-            for what, error in _check_family(family, lengths).items():
-                found[f"{family}, {name}, {what}"] = error
+            for precision in ("float32", "bfloat16"):
+                errors = _check_family(family, lengths, precision)
+                for what, error in errors.items():
+                    found[f"{family}, {name}, {precision} {what}"] = error
     found["classifier against transformers, logits"] = _check_classifier(args)
     for name, error in found.items():
         if not error <= _tolerance(name):
@@ -71,20 +75,27 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 def _tolerance(name: str) -> float:
+    if "bfloat16" in name:
+        return BFLOAT16_TOLERANCE
     if name.endswith("logits"):
         return LOGIT_TOLERANCE
     return GRADIENT_TOLERANCE if name.endswith("gradients") else OUTPUT_TOLERANCE
 
 
-def _check_family(family: str, lengths) -> dict[str, float]:
-    """Return the largest error of the outputs and, relative, of the gradients."""
+def _check_family(family: str, lengths, precision: str) -> dict[str, float]:
+    """Return the largest error of the outputs and, relative, of the gradients.
+
+    The reference is float32 in both precisions; bfloat16's errors are all relative.
+    """
     import torch
 
-    ours, theirs = _build_pair(family)
+    ours, theirs = _build_pair(family, precision)
     device = ours.weights[0].value.device
     inputs = _make_inputs(ours, lengths, device)
     mask = inputs["padding_mask"][..., None]
-    direction = torch.randn(*mask.shape[:2], _SHAPE["hidden_dim"], device=device) * mask
+    shape = (*mask.shape[:2], _SHAPE["hidden_dim"])
+    generator = torch.Generator().manual_seed(1)
+    direction = torch.randn(shape, generator=generator).to(device) * mask
     results = []
     for model, outputs in (
         (ours, ours.encode(inputs)),
@@ -101,8 +112,9 @@ def _check_family(family: str, lengths) -> dict[str, float]:
         named = dict(zip(paths, gradients, strict=True))
         results.append(((sequence * mask).detach(), named))
     (own, own_gradients), (other, other_gradients) = results
+    scale = float(other.abs().max()) if precision == "bfloat16" else 1.0
     return {
-        "outputs": float((own - other).abs().max()),
+        "outputs": float((own - other).abs().max()) / scale,
         "gradients": _compare_gradients(own_gradients, other_gradients),
     }
 
@@ -117,7 +129,7 @@ def _compare_gradients(own: dict, other: dict) -> float:
     return max(differences) / largest
 
 
-def _build_pair(family: str):
+def _build_pair(family: str, precision: str):
     import keras_hub
 
     from kbert.engine.backbone import Backbone
@@ -129,7 +141,7 @@ def _build_pair(family: str):
     config = EncoderConfig(
         family=family, **_SHAPE, **extra, layer_norm_epsilon=epsilon, dropout=0.0
     )
-    ours = Backbone(config, precision="float32")
+    ours = Backbone(config, precision=precision)
     generator = np.random.default_rng(0)
     values = {v.path: generator.normal(0, 0.1, v.shape) for v in theirs.weights}
     for model in (ours, theirs):

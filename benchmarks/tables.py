@@ -75,7 +75,11 @@ def find_stale(
 
 def draw_plots(records: list[dict]) -> dict[str, str]:
     """Draw the plots of the device with most training records, by file name."""
-    trained = [one for one in newest(records) if one["benchmark"] == "training"]
+    trained = [
+        one
+        for one in newest(records)
+        if one["benchmark"] == "training" and one["result"]["ratio"]
+    ]
     devices = [_name_machine(one) for one in trained]
     if not devices:
         return {}
@@ -168,7 +172,8 @@ def _format_ratio(record: dict | None) -> str:
         return ""
     result = record["result"]
     if result["ratio"] is None:
-        return "not measured"
+        reason = result.get("not_measured") or ""
+        return "out of memory" if reason.startswith("out of") else "not measured"
     goal = find_goal(record, result["against"])
     low, high = result["ratio_low"], result["ratio_high"]
     missed = f" † {goal:g}" if goal and result["ratio"] < goal else ""

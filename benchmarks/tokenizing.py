@@ -91,10 +91,11 @@ def _build_keras(task: Task):
         models.BertTokenizer(vocabulary, lowercase=True),
         sequence_length=task.max_length,
     )
+    preprocessor.build(None)
 
     def tokenize(texts, pairs):
         inputs = texts if pairs is None else (texts, pairs)
-        # Called as a layer it takes a pair of lists for texts and labels.
+        # Called as a layer it would take a pair of lists for texts and labels.
         return np.asarray(preprocessor.call(inputs)["token_ids"])
 
     return tokenize

@@ -42,9 +42,14 @@ def main(argv: list[str] | None = None) -> dict:
     """Compare as the command line asks; return the result."""
     args = _parse(argv)
     machine.prepare_process(args.device)
+    import torch
+
     task = build_task(**command.task_options(args))
     _announce(args, task)
-    comparison = _compare(args, task)
+    try:
+        comparison = _compare(args, task)
+    except torch.OutOfMemoryError as error:  # a result too: it is kept
+        return records.finish(_build_failure(args, task, error), args.results)
     _print_runs(comparison)
     peaks = [None, None]
     if args.memory:
@@ -104,7 +109,7 @@ def _compare(args, task: Task) -> Comparison:
     if args.against == "trainer-best":
         from benchmarks.trainer_side import find_best_settings
 
-        rows = plan(max(1, args.steps // 4), seed=1).theirs
+        rows = plan(max(2, args.steps // 4), seed=1).theirs
         settings, trials = find_best_settings(
             task, rows, args.warmup, compile=args.compile
         )
@@ -228,6 +233,19 @@ def _build_record(args, comparison: Comparison, result: dict) -> dict:
         quality={"metric": "held-out loss", "seeds": [0], "values": losses},
         trials=comparison.trials,
     )
+
+
+def _build_failure(args, task: Task, error: Exception) -> dict:
+    reason = f"out of memory: {str(error).splitlines()[0][:160]}"
+    print(reason)
+    preset = task.preset.name
+    result = {"workload": args.workload, "against": args.against, "preset": preset}
+    result |= {"ratio": None, "not_measured": reason}
+    result |= {"real_texts": task.workload.is_real}
+    config = {"preset": preset, "device": task.device, "dtype": task.precision}
+    config |= {"sequence_length": task.max_length, "batch_size": task.batch_size}
+    variant = f"{args.workload}-{args.against}-{preset}"
+    return records.build_record("training", variant, result, args, config=config)
 
 
 def _print_runs(comparison: Comparison) -> None:

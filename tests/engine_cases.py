@@ -199,9 +199,7 @@ def assert_same_weights(one, other, tolerance=1e-5):
     The key's bias has a gradient of zero but for rounding, of which Adam makes steps
     of any size; it changes no output.
     """
-    one, other = (
-        x if isinstance(x, dict) else read_weights(x) for x in (one, other)
-    )
+    one, other = (x if isinstance(x, dict) else read_weights(x) for x in (one, other))
     assert one.keys() == other.keys()
     for path, value in one.items():
         if path.endswith("key/bias"):

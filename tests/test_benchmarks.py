@@ -237,6 +237,11 @@ def test_a_missed_goal_is_marked():
     assert tables._format_ratio(record) == "3.00 (2.90–3.10) † 3.3"
 
 
+def test_running_out_of_memory_stays_in_the_table():
+    result = {"ratio": None, "not_measured": "out of memory: tried to allocate"}
+    assert tables._format_ratio({"result": result}) == "out of memory"
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_workloads_without_their_file_use_the_sample_and_say_so(
     name, tmp_path, monkeypatch

@@ -139,7 +139,10 @@ def long_backbones():
 @pytest.mark.parametrize("lengths", CASES.values(), ids=CASES.keys())
 def test_remarkable_lengths_equal_the_keras_layers(long_backbones, family, lengths):
     backbone, inputs = long_backbones[family], build_batch(family, lengths)
-    ours, theirs = compute(backbone, inputs), compute(backbone, inputs, run_keras_layers)
+    ours, theirs = (
+        compute(backbone, inputs),
+        compute(backbone, inputs, run_keras_layers),
+    )
     assert_same(ours, theirs)
     assert_same_outputs(encode_freely(backbone, inputs), theirs[0])
 
@@ -168,7 +171,10 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_every_shape_equals_the_keras_layers(shape):
     backbone, inputs = build_backbone(**shape), build_batch("bert", [5, 12, 2])
-    ours, theirs = compute(backbone, inputs), compute(backbone, inputs, run_keras_layers)
+    ours, theirs = (
+        compute(backbone, inputs),
+        compute(backbone, inputs, run_keras_layers),
+    )
     assert_same(ours, theirs)
 
 
@@ -288,7 +294,9 @@ def test_first_and_pooled_outputs_may_be_asked_for_together(bert):
 
 def assert_same_parts(backbone, ours, theirs):
     gradients = differentiate(backbone, ours), differentiate(backbone, theirs)
-    detach = [{k: v.detach().numpy() for k, v in part.items()} for part in (ours, theirs)]
+    detach = [
+        {k: v.detach().numpy() for k, v in part.items()} for part in (ours, theirs)
+    ]
     assert_same_outputs(*detach)
     assert_same_gradients(*gradients)
 
@@ -312,6 +320,49 @@ def test_weights_are_read_at_every_call():
     backbone.set_weights(kept)
     for name, output in encode_freely(backbone, inputs).items():
         np.testing.assert_array_equal(output, before[name])
+
+
+WRITERS = {
+    "assign": lambda variable, value: variable.assign(value),
+    "in place": lambda variable, value: variable.value.copy_(value),
+    "data": lambda variable, value: variable.value.data.copy_(value),
+    "torch's fused AdamW": lambda variable, value: write_by_fused_adamw(
+        variable.value, value
+    ),
+}
+
+
+def write_by_fused_adamw(parameter, value):
+    """Let torch's fused kernel take the step to a value, sign by sign."""
+    optimizer = torch.optim.AdamW([parameter], 0.1, weight_decay=0.0, fused=True)
+    parameter.grad = parameter.detach() - value
+    optimizer.step()
+    parameter.grad = None
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS.keys())
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+def test_a_weight_written_in_any_way_counts_at_once(name, write, training):
+    backbone, inputs = (
+        build_backbone(precision=name, dropout=0.0),
+        build_batch("bert", RAGGED),
+    )
+    other = build_backbone(seed=1)
+
+    def run():
+        with torch.set_grad_enabled(training):
+            return name_outputs(backbone(inputs, training=training))["pooled_output"]
+
+    run()
+    with torch.no_grad():
+        for variable, source in zip(backbone.weights, other.weights, strict=True):
+            write(variable, source.value.detach())
+    fresh = build_backbone(precision=name, dropout=0.0)
+    fresh.set_weights([np.array(weight) for weight in backbone.get_weights()])
+    with torch.no_grad():
+        expected = fresh(inputs)["pooled_output"]
+    np.testing.assert_allclose(run().detach(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -346,9 +397,7 @@ def test_frozen_weights_get_no_gradient_and_the_rest_keep_theirs():
     for variable in backbone.weights:
         gradient = variable.value.grad
         assert (gradient is not None) == (variable.path in trained), variable.path
-    ours = {
-        v.path: v.value.grad.to_dense().numpy() for v in backbone.trainable_weights
-    }
+    ours = {v.path: v.value.grad.to_dense().numpy() for v in backbone.trainable_weights}
     assert_same_gradients(ours, {path: theirs[path] for path in trained})
 
 

@@ -186,7 +186,9 @@ def test_a_mask_with_holes_or_on_the_right_works(bert):
 def test_texts_longer_than_the_position_table_say_how_long(models, family):
     inputs = build_batch(family, LENGTHS, num_columns=MAX_LENGTH + 3)
     inputs["padding_mask"][:] = 1
-    assert_refused(models[family], inputs, rf"\b{MAX_LENGTH}\b", rf"\b{MAX_LENGTH + 3}\b")
+    assert_refused(
+        models[family], inputs, rf"\b{MAX_LENGTH}\b", rf"\b{MAX_LENGTH + 3}\b"
+    )
 
 
 def test_texts_as_long_as_the_position_table_are_right(bert):
@@ -271,9 +273,9 @@ def test_a_loss_that_is_no_number_names_step_rows_and_what_to_try():
     assert "learning rate" in message and "clip" in message
     assert len(seen) == 2 and int(model.optimizer.iterations) == 2
     for path, value in copy_state(model).items():
-        assert torch.equal(
-            torch.nan_to_num(value), torch.nan_to_num(seen[-1][path])
-        ), path
+        assert torch.equal(torch.nan_to_num(value), torch.nan_to_num(seen[-1][path])), (
+            path
+        )
 
 
 def assert_is_one_sentence_or_two(error):

@@ -156,7 +156,7 @@ def build_twin(preset, classifier, *, pooling, max_length, head=add_logits, **op
         precision=options.pop("precision", "float32"), **options,
     )  # fmt: skip
     dense = model.get_layer("logits")
-    last = getattr(classifier, "classifier")
+    last = classifier.classifier
     last = getattr(last, "out_proj", last)
     dense.set_weights([last.weight.detach().numpy().T, last.bias.detach().numpy()])
     return model
@@ -225,7 +225,10 @@ def test_gradients_of_the_embedded_preset_equal_transformers(minilm, our_minilm,
     backbone = our_minilm.backbone
     layer, theirs = backbone.transformer_layers[2], classifier.bert.encoder.layer[2]
     pairs = [
-        (backbone.token_embedding.embeddings, classifier.bert.embeddings.word_embeddings),
+        (
+            backbone.token_embedding.embeddings,
+            classifier.bert.embeddings.word_embeddings,
+        ),
         (layer._feedforward_intermediate_dense.kernel, theirs.intermediate.dense),
         (layer._feedforward_layer_norm.gamma, theirs.output.LayerNorm),
         (layer._self_attention_layer.value_dense.kernel, theirs.attention.self.value),

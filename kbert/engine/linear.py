@@ -96,12 +96,9 @@ def _differentiate(linear, x, gradient, wanted):
     results, start = [], 0
     for kernel, bias in linear.layers:
         stop = start + bias.numel()
-        part = d_kernel[:, start:stop]
-        results.append(
-            part.to(torch.float32, memory_format=torch.contiguous_format).view(
-                kernel.shape
-            )
-        )
+        # Fused optimizers take gradients to be laid out as the weights are.
+        part = d_kernel[:, start:stop].float().contiguous()
+        results.append(part.view(kernel.shape))
         results.append(d_bias[start:stop].view(bias.shape))
         start = stop
     return [
