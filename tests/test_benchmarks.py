@@ -31,6 +31,8 @@ FAST = [
     f"inference --workload mrpc --against onnxruntime {QUICK}",
     f"tokenizing --workload mrpc --against transformers {QUICK}",
     f"scaling --axis batch {QUICK}",
+    f"quality --workload tweets --against trainer --seeds 2 {QUICK}",
+    f"quality --workload mrpc --against float32 --seeds 1 {QUICK}",
 ]
 SLOW = [
     f"training --workload tweets --against keras --no-memory {QUICK}",

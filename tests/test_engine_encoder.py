@@ -301,6 +301,18 @@ def assert_same_parts(backbone, ours, theirs):
     assert_same_gradients(*gradients)
 
 
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_two_passes_may_precede_one_way_back(name):
+    backbone = build_backbone(precision=name)
+    batches = [build_batch("bert", RAGGED, seed=seed) for seed in (1, 2)]
+    outputs = [run_packed(backbone, batch)["pooled_output"] for batch in batches]
+    ours = differentiate(backbone, {"pooled_output": outputs[0] + outputs[1]})
+    parts = [compute(backbone, batch, reads=("pooled_output",))[1] for batch in batches]
+    assert_same_gradients(
+        ours, {path: parts[0][path] + parts[1][path] for path in ours}
+    )
+
+
 def test_outputs_not_asked_for_are_none(bert):
     outputs = bert.encode(to_tensors(build_batch("bert", [3])), outputs=())
     assert outputs["sequence_output"] is None and outputs["pooled_output"] is None
@@ -343,26 +355,24 @@ def write_by_fused_adamw(parameter, value):
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS.keys())
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
-def test_a_weight_written_in_any_way_counts_at_once(name, write, training):
-    backbone, inputs = (
-        build_backbone(precision=name, dropout=0.0),
-        build_batch("bert", RAGGED),
-    )
-    other = build_backbone(seed=1)
+@pytest.mark.parametrize("read_before", ["training", "inference"])
+def test_a_weight_written_in_any_way_counts_at_once(name, write, training, read_before):
+    backbone = build_backbone(precision=name, dropout=0.0)
+    other, inputs = build_backbone(seed=1), build_batch("bert", RAGGED)
 
-    def run():
+    def run(encoder, training):
         with torch.set_grad_enabled(training):
-            return name_outputs(backbone(inputs, training=training))["pooled_output"]
+            outputs = encoder(inputs, training=training)
+        return outputs["pooled_output"].detach()
 
-    run()
+    run(backbone, read_before == "training")
+    run(backbone, training)
     with torch.no_grad():
         for variable, source in zip(backbone.weights, other.weights, strict=True):
             write(variable, source.value.detach())
     fresh = build_backbone(precision=name, dropout=0.0)
     fresh.set_weights([np.array(weight) for weight in backbone.get_weights()])
-    with torch.no_grad():
-        expected = fresh(inputs)["pooled_output"]
-    np.testing.assert_allclose(run().detach(), expected, atol=1e-5)
+    np.testing.assert_allclose(run(backbone, training), run(fresh, training), atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -609,13 +619,16 @@ def test_the_mean_over_many_attentions_is_the_attention_without_dropout(free):
     generator = torch.Generator().manual_seed(1)
     mask = torch.arange(9) < torch.tensor([[9], [4], [1], [6]])
     packing = build_packing(mask, num_heads=2)
-    shape = (3, packing.num_tokens, 8)
-    qkv = list(torch.randn(shape, generator=generator).requires_grad_(not free))
+    projected = torch.randn(packing.num_tokens, 24, generator=generator)
+    projected.requires_grad_(not free)
     dropout, real = Dropout(0.2, 13, CPU), packing.num_real_tokens
     with torch.set_grad_enabled(not free):
-        exact = attend(*qkv, packing, 2, None)[:real].detach()
+        exact = attend(projected, None, packing, 2, None)[:real].detach()
         draws = torch.stack(
-            [attend(*qkv, packing, 2, dropout)[:real].detach() for _ in range(1500)]
+            [
+                attend(projected, None, packing, 2, dropout)[:real].detach()
+                for _ in range(1500)
+            ]
         )
     varies = draws.std(0) > 1e-6
     assert varies.float().mean() > 0.9

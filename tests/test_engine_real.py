@@ -223,7 +223,8 @@ def test_gradients_of_the_embedded_preset_equal_transformers(minilm, our_minilm,
     inputs = our_minilm.preprocessor.encode(texts[:8]).pad()
     loss = cross_entropy(our_minilm(inputs), labels)
     backbone = our_minilm.backbone
-    layer, theirs = backbone.transformer_layers[2], classifier.bert.encoder.layer[2]
+    bert = classifier.bert
+    layer, theirs = backbone.transformer_layers[2], bert.encoder.layer[2]
     pairs = [
         (
             backbone.token_embedding.embeddings,
@@ -233,7 +234,7 @@ def test_gradients_of_the_embedded_preset_equal_transformers(minilm, our_minilm,
         (layer._feedforward_layer_norm.gamma, theirs.output.LayerNorm),
         (layer._self_attention_layer.value_dense.kernel, theirs.attention.self.value),
         (layer._self_attention_layer.query_dense.kernel, theirs.attention.self.query),
-        (backbone.pooled_dense.kernel, classifier.bert.pooler.dense),
+        (backbone.pooled_dense.kernel, bert.pooler.dense),
     ]
     gradients = torch.autograd.grad(loss, [variable.value for variable, _ in pairs])
     for (variable, module), gradient in zip(pairs, gradients, strict=True):

@@ -11,8 +11,11 @@ import torch
 from engine_cases import (
     assert_same_outputs,
     assert_same_weights,
+    build_backbone,
     build_batch,
     build_pair,
+    copy_weights,
+    randomise,
     read_weights,
     write_weights,
 )
@@ -643,6 +646,43 @@ def test_going_on_with_fit_goes_on_with_the_optimizer(pairs):
         model.fit(INPUTS, IDS, batch_size=BATCH_SIZE, shuffle=False, verbose=0)
     assert int(pair[0].optimizer.iterations) == 10
     assert_same_weights(*pair)
+
+
+def test_predicting_between_two_fits_changes_nothing(pairs):
+    pair = pairs("softmax")
+    for model in pair:
+        model.predict(INPUTS, verbose=0)
+        train(model, IDS, adamw, validation_data=(INPUTS, IDS), epochs=2)
+        model.predict(INPUTS, verbose=0)
+        model.fit(INPUTS, IDS, batch_size=BATCH_SIZE, shuffle=False, verbose=0)
+    assert_same_weights(*pair)
+    ours, theirs = (model.predict(INPUTS, verbose=0) for model in pair)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def build_siamese(on_engine):
+    """Compare two texts through one encoder."""
+    backbone = build_backbone(dropout=0.0)
+    texts = [
+        {name: keras.Input((None,), dtype="int32", name=f"{name}_{index}")
+         for name in backbone.input}
+        for index in range(2)
+    ]  # fmt: skip
+    encoder = backbone if on_engine else keras.Model(backbone.input, backbone.output)
+    one, two = (encoder(text)["pooled_output"] for text in texts)
+    score = keras.layers.Dense(1, "sigmoid", name="head")(one * two)
+    kind = kbert.Model if on_engine else keras.Model
+    return kind(texts, score)
+
+
+def test_one_encoder_of_two_texts_trains_as_in_keras():
+    pair = build_siamese(True), build_siamese(False)
+    randomise(pair[0])
+    copy_weights(*pair)
+    inputs = [INPUTS, build_batch("bert", LENGTHS[::-1], seed=5)]
+    assert_trains_alike(
+        pair, BINARY, inputs=inputs, compiling={"loss": "binary_crossentropy"}
+    )
 
 
 # === Seeds ===

@@ -65,12 +65,20 @@ def _split(projected, query, group: Group, num_heads: int):
     return q, *parts.unbind()
 
 
-def _take_apart(packed, group: Group, num_heads: int, num_parts: int):
-    """Return a group's tokens as (parts, rows, heads, length, dim), contiguous."""
+def _take_apart(
+    packed, group: Group, num_heads: int, num_parts: int, empty_is_zero: bool = False
+):
+    """Return a group's tokens as (parts, rows, heads, length, dim), contiguous.
+
+    An empty slot repeats a token, as nobody attends to it; the gradient that comes
+    back through it has to be zero.
+    """
     x = packed[group.start : group.stop]
-    if group.slots is not None:
+    if group.slots is not None and empty_is_zero:
         slotted = x.new_zeros(group.num_rows * group.length, x.shape[1])
         x = slotted.index_copy_(0, group.slots, x)
+    elif group.sources is not None:
+        x = x.index_select(0, group.sources)
     x = x.reshape(group.num_rows, group.length, num_parts, num_heads, -1)
     return x.permute(2, 0, 3, 1, 4).contiguous()
 
@@ -146,7 +154,9 @@ class _Attention(torch.autograd.Function):
         for group, kept in zip(ctx.packing.groups, ctx.kept, strict=True):
             q, k, v = _split(projected, query, group, ctx.num_heads)
             if query is None:
-                d_heads = _take_apart(gradient, group, ctx.num_heads, 1)[0]
+                d_heads = _take_apart(
+                    gradient, group, ctx.num_heads, 1, empty_is_zero=True
+                )[0]
                 parts = _differentiate_group(q, k, v, d_heads, *kept)
             else:
                 rows = slice(group.first_row, group.first_row + group.num_rows)

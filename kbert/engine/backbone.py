@@ -4,12 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import torch
 from keras import ops
 
 from kbert.engine.config import EncoderConfig
 from kbert.engine.dropout import Dropout
 from kbert.engine.encoder import Encoder, EncoderWeights, LayerWeights
+from kbert.engine.inputs import check_batch, check_dtypes, explain
 from kbert.engine.layers import (
     PositionEmbedding,
     TokenAndPositionEmbedding,
@@ -92,15 +94,7 @@ class Backbone(keras.Model):
 
     def standardize(self, inputs) -> dict[str, torch.Tensor]:
         """Return the inputs, given as Keras takes them, as a dict of int tensors."""
-        values = inputs.values() if isinstance(inputs, dict) else inputs
-        for name, value in zip(self.config.input_names, values, strict=False):
-            if "float" in str(getattr(value, "dtype", "")):
-                raise _explain(
-                    TypeError(
-                        f"{name} must be integers; received {value.dtype}. "
-                        "Pass what a kbert.Preprocessor returns."
-                    )
-                )
+        check_dtypes(inputs, self.inputs)
         names = sorted(self.input)
         return dict(zip(names, self._standardize_inputs(inputs), strict=True))
 
@@ -142,17 +136,17 @@ class Backbone(keras.Model):
             The outputs in float32; `None` for KerasHub's outputs not asked for.
 
         Raises:
-            ValueError: a token id lies outside the vocabulary, the batch is longer
-                than the position table, or a row has no token.
+            ValueError: an id lies outside its table, the batch is longer than the
+                position table, shapes differ, or a row has no token.
         """
         token_ids, padding_mask = inputs["token_ids"], inputs["padding_mask"]
         keep_freed_memory()
         device, dtype = token_ids.device, self.compute_precision
         try:
-            self._check_inputs(token_ids)
+            check_batch(token_ids, inputs.get("segment_ids"), padding_mask, self.config)
             packing = build_packing(padding_mask, self.config.num_heads).to(device)
         except ValueError as error:
-            raise _explain(error) from None
+            raise explain(error) from None
         encoder = Encoder(
             config=self.config,
             weights=self._get_weights(dtype),
@@ -178,26 +172,6 @@ class Backbone(keras.Model):
             results["first_output"] = first.float()
         return results
 
-    def _check_inputs(self, token_ids: torch.Tensor) -> None:
-        """Check on a CPU what would be an obscure error, or none, further down."""
-        length = token_ids.shape[1]
-        if length > self.config.max_sequence_length:
-            raise ValueError(
-                f"token_ids must have at most {self.config.max_sequence_length} "
-                f"columns, the rows of the position table; received {length}. "
-                "Lower max_length."
-            )
-        if token_ids.is_cuda or token_ids.numel() == 0:
-            return
-        lowest, highest = map(int, token_ids.aminmax())
-        if lowest < 0 or highest >= self.config.vocabulary_size:
-            wrong = lowest if lowest < 0 else highest
-            row = int((token_ids == wrong).any(1).nonzero()[0])
-            raise ValueError(
-                f"token_ids must lie in [0, {self.config.vocabulary_size}); row {row} "
-                f"of the batch has {wrong}. Tokenize with the preset's own vocabulary."
-            )
-
     @property
     def runs_frozen(self) -> bool:
         """Whether a text's outputs stay the same while the model trains."""
@@ -206,17 +180,17 @@ class Backbone(keras.Model):
     def _build_dropout(self, device: torch.device) -> Dropout | None:
         if self.config.dropout == 0 or self.runs_frozen:
             return None
-        seed = int(ops.convert_to_numpy(self.seed_generator.next())[0])
-        return Dropout(self.config.dropout, seed, device)
+        # Both halves of the state: the generator's seed and its count of draws.
+        state = ops.convert_to_numpy(self.seed_generator.next()).tolist()
+        seed = int(np.random.SeedSequence(state).generate_state(1, "uint64")[0])
+        return Dropout(self.config.dropout, seed >> 1, device)
 
     def _get_weights(self, dtype: torch.dtype) -> EncoderWeights:
-        """Return the weights as the engine reads them, up to date."""
+        """Return the weights as the engine reads them."""
         key = (dtype, [id(variable.value) for variable in self.weights])
         if self._engine_weights is None or self._engine_weights[0] != key:
             self._engine_weights = (key, self._read_weights(dtype))
-        weights = self._engine_weights[1]
-        weights.refresh()
-        return weights
+        return self._engine_weights[1]
 
     def _read_weights(self, dtype: torch.dtype) -> EncoderWeights:
         bert = self.config.family == "bert"
@@ -248,12 +222,6 @@ class Backbone(keras.Model):
         """Build a backbone from the result of `get_config`."""
         config = dict(config)
         return cls(EncoderConfig(**config.pop("config")), **config)
-
-
-def _explain(error: Exception) -> Exception:
-    """Keep Keras from appending a dump of all arrays to a sentence."""
-    error._keras_call_info_injected = True  # type: ignore[attr-defined]
-    return error
 
 
 def _build_layers(config: EncoderConfig) -> dict:

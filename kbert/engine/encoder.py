@@ -76,16 +76,6 @@ class EncoderWeights:
     pooler: Linear | None
     dtype: torch.dtype
 
-    def refresh(self) -> None:
-        """Follow the float32 weights where they have changed."""
-        for layer in self.layers:
-            for linear in vars(layer).values():
-                if isinstance(linear, Linear):
-                    linear.refresh()
-        for linear in (self.top_query, self.top_key_value, self.pooler):
-            if linear is not None:
-                linear.refresh()
-
 
 @dataclass(frozen=True)
 class Encoder:
@@ -93,7 +83,7 @@ class Encoder:
 
     Args:
         config: shape and mathematics of the encoder.
-        weights: refreshed.
+        weights: of the encoder.
         packing: which tokens are real.
         dropout: draws the masks, or `None` for none.
         sparse_gradients: give the token table a sparse gradient, for an optimizer

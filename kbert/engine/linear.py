@@ -4,13 +4,18 @@ from collections.abc import Sequence
 
 import torch
 
+# Values of a weight that are compared to notice a write that torch does not count.
+_SAMPLES = 16
+
+Product = tuple[torch.Tensor, torch.Tensor]  # kernel (inputs, outputs), bias (outputs,)
+
 
 class Linear:
-    """One product for one or more dense layers of the same input.
+    """One or more dense layers of the same input, their outputs side by side.
 
-    Query, key and value are three layers in Keras and one product here. The kernels
-    are copied to the format of the products, side by side; in float32 a single kernel
-    is used as it is.
+    Query, key and value are three layers in Keras and one here. In float32 the
+    layers' own weights are multiplied with; in another format their copies, joined to
+    one product.
 
     Args:
         layers: kernel and bias of each, float32; a kernel's shape is flattened to
@@ -25,47 +30,69 @@ class Linear:
         dtype: torch.dtype,
         num_inputs: int = 1,
     ):
-        self.layers, self.num_inputs = tuple(layers), num_inputs
+        self.layers, self.dtype = tuple(layers), dtype
         self.parameters = [tensor for layer in layers for tensor in layer]
-        self._versions: list[int] | None = None
-        kernels = [self._flatten(kernel) for kernel, _ in layers]
-        self._is_copy = len(layers) > 1 or dtype != torch.float32
-        if not self._is_copy:
-            self.kernel, self.bias = kernels[0], layers[0][1].detach().flatten()
-            return
-        widths = [kernel.shape[1] for kernel in kernels]
-        self.kernel = kernels[0].new_empty(
-            kernels[0].shape[0], sum(widths), dtype=dtype
-        )
-        self.bias = kernels[0].new_empty(sum(widths), dtype=dtype)
-        self._kernels = self.kernel.split(widths, 1)
-        self._biases = self.bias.split(widths)
+        self._num_inputs = num_inputs
+        self._own = [
+            (self._flatten(kernel), bias.detach().flatten()) for kernel, bias in layers
+        ]
+        self._copy: Product | None = None
+        self._state: list = []
 
     def _flatten(self, kernel: torch.Tensor) -> torch.Tensor:
-        kernel = kernel.detach()
-        inputs = kernel.shape[: self.num_inputs].numel()
-        return kernel.view(inputs, -1)
+        inputs = kernel.shape[: self._num_inputs].numel()
+        return kernel.detach().view(inputs, -1)
 
-    def refresh(self) -> None:
-        """Copy the weights again, unless they cannot have changed since."""
-        if not self._is_copy:
-            return
+    def get_products(self, training: bool) -> list[Product]:
+        """Return what to multiply with: the layers' own weights, or one joined copy.
+
+        A copy is made for every pass that trains. Passes that do not train share one
+        on a CPU as long as no weight changes.
+        """
+        if self.dtype == torch.float32:
+            return self._own
+        if training or self._own[0][0].is_cuda:
+            return [self._join()]
+        state = self._read_state()
+        if self._copy is None or state != self._state:
+            self._copy, self._state = self._join(), state
+        return [self._copy]
+
+    def _join(self) -> Product:
+        kernels, biases = zip(*self._own, strict=True)
+        kernel = torch.cat([kernel.to(self.dtype) for kernel in kernels], 1)
+        return kernel, torch.cat(biases).to(self.dtype)
+
+    def _read_state(self) -> list:
+        """Return what differs once a weight was written to.
+
+        Fused optimizers and writes through `.data` are not counted as versions, but
+        change all values, so a sample of them shows it.
+        """
         versions = [parameter._version for parameter in self.parameters]
-        if versions == self._versions:
-            return
-        for target, (kernel, _) in zip(self._kernels, self.layers, strict=True):
-            target.copy_(self._flatten(kernel))
-        for target, (_, bias) in zip(self._biases, self.layers, strict=True):
-            target.copy_(bias.detach().flatten())
-        # Fused optimizers change weights without counting it, so what was read for
-        # training is read again.
-        self._versions = None if torch.is_grad_enabled() else versions
+        for parameter in self.parameters:
+            values = parameter.detach().view(-1)
+            versions += values[:: max(1, len(values) // _SAMPLES)].tolist()
+        return versions
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Return `x` times the kernel plus the bias, (rows, outputs)."""
+        """Return `x` times the kernels plus the biases, (rows, outputs of all)."""
         if torch.is_grad_enabled():
             return _Product.apply(x, self, *self.parameters)
-        return torch.addmm(self.bias, x, self.kernel)
+        return _multiply(x, self.get_products(training=False))
+
+
+def _multiply(x: torch.Tensor, products: Sequence[Product]) -> torch.Tensor:
+    if len(products) == 1:
+        kernel, bias = products[0]
+        return torch.addmm(bias, x, kernel)
+    output = x.new_empty(x.shape[0], sum(len(bias) for _, bias in products))
+    start = 0
+    for kernel, bias in products:
+        stop = start + len(bias)
+        torch.addmm(bias, x, kernel, out=output[:, start:stop])
+        start = stop
+    return output
 
 
 class _Product(torch.autograd.Function):
@@ -73,34 +100,40 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, linear, *parameters):
+        products = linear.get_products(training=True)
         ctx.linear = linear
-        # Copied kernels are refreshed in place by the next forward pass, which must
-        # not come before this one's backward pass.
-        ctx.save_for_backward(x, linear.kernel)
-        return torch.addmm(linear.bias, x, linear.kernel)
+        ctx.save_for_backward(x, *(kernel for kernel, _ in products))
+        return _multiply(x, products)
 
     @staticmethod
     def backward(ctx, gradient):
-        x, kernel = ctx.saved_tensors
-        d_x = gradient @ kernel.t() if ctx.needs_input_grad[0] else None
+        x, *kernels = ctx.saved_tensors
+        parts = gradient.split([kernel.shape[1] for kernel in kernels], 1)
+        d_x = None
+        if ctx.needs_input_grad[0]:
+            d_x = parts[0] @ kernels[0].t()
+            for part, kernel in zip(parts[1:], kernels[1:], strict=True):
+                d_x.addmm_(part, kernel.t())
         wanted = ctx.needs_input_grad[2:]
-        return d_x, None, *_differentiate(ctx.linear, x, gradient, wanted)
+        return d_x, None, *_differentiate(ctx.linear, x, gradient, parts, wanted)
 
 
-def _differentiate(linear, x, gradient, wanted):
+def _differentiate(linear, x, gradient, parts, wanted):
     """Return the gradients of each layer's kernel and bias, float32."""
     if not any(wanted):
         return [None] * len(wanted)
-    d_kernel = x.t() @ gradient
-    d_bias = gradient.sum(0, dtype=torch.float32)
-    results, start = [], 0
-    for kernel, bias in linear.layers:
-        stop = start + bias.numel()
+    widths = [bias.numel() for _, bias in linear.layers]
+    d_biases = gradient.sum(0, dtype=torch.float32).split(widths)
+    d_kernels = [x.t() @ part for part in parts]
+    if len(d_kernels) < len(widths):
+        d_kernels = d_kernels[0].split(widths, 1)
+    results = []
+    for (kernel, bias), d_kernel, d_bias in zip(
+        linear.layers, d_kernels, d_biases, strict=True
+    ):
         # Fused optimizers take gradients to be laid out as the weights are.
-        part = d_kernel[:, start:stop].float().contiguous()
-        results.append(part.view(kernel.shape))
-        results.append(d_bias[start:stop].view(bias.shape))
-        start = stop
+        results.append(d_kernel.float().contiguous().view(kernel.shape))
+        results.append(d_bias.view(bias.shape))
     return [
         result if needed else None
         for result, needed in zip(results, wanted, strict=True)

@@ -8,6 +8,7 @@ import torch
 from keras import tree
 
 from kbert.engine.backbone import OUTPUTS, Backbone
+from kbert.engine.inputs import check_dtypes
 from kbert.engine.losses import start_from_logits
 from kbert.engine.optimizers import FusedUpdate, can_fuse
 from kbert.engine.precision import use_fast_products
@@ -33,6 +34,7 @@ class EngineModel(keras.Model):
 
     def call(self, inputs, training=None, mask=None):
         """Run the graph; encoders compute only what it reads."""
+        check_dtypes(inputs, self.inputs)
         outputs = self._run_through_graph(
             self._standardize_inputs(inputs),
             operation_fn=functools.partial(self._get_function, training=training),
@@ -145,7 +147,7 @@ class EngineModel(keras.Model):
 
     def train_step(self, data):
         """Run one step: forward, loss, backward, update, metrics."""
-        if self._update is None:
+        if not self.trainable_variables:
             return super().train_step(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         first = next(leaf for leaf in tree.flatten(x) if leaf is not None)
@@ -154,8 +156,9 @@ class EngineModel(keras.Model):
             loss = self._compute_loss(
                 x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
             )
-            self._loss_tracker.update_state(loss, sample_weight=first.shape[0])
-            if self._is_sound(loss, y_pred):
+            shown = loss.detach()
+            self._loss_tracker.update_state(shown, sample_weight=first.shape[0])
+            if self._is_sound(shown, y, y_pred, sample_weight):
                 self._update_weights(self.optimizer.scale_loss(loss))
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
@@ -166,34 +169,74 @@ class EngineModel(keras.Model):
         finally:
             self._in_train_step = False
 
+    def _compute_loss(self, x=None, y=None, y_pred=None, **kwargs):
+        try:
+            return super()._compute_loss(x=x, y=y, y_pred=y_pred, **kwargs)
+        except IndexError as error:
+            # torch's cross-entropy, which names neither row nor label
+            raise _find_wrong_label(y, y_pred) or error from None
+
     def _update_weights(self, loss) -> None:
-        values = [variable.value for variable in self._update.variables]
+        values = [variable.value for variable in self.trainable_variables]
         gradients = torch.autograd.grad(loss, values, allow_unused=True)
-        self._update.apply(gradients)
+        if self._update is not None:
+            self._update.apply(gradients)
+            return
+        with torch.no_grad():
+            self.optimizer.apply(list(gradients), self.trainable_variables)
 
     def _fast_products(self):
         backbones = self.backbones
         dtype = backbones[0].compute_precision if backbones else torch.float32
         return use_fast_products(dtype, self.weights[0].value.device)
 
-    def _is_sound(self, loss, y_pred) -> bool:
+    def _is_sound(self, loss, y, y_pred, sample_weight) -> bool:
         """Whether the loss is a number; asked on a CPU, where asking costs nothing."""
         if loss.is_cuda or bool(torch.isfinite(loss)):
             return True
         if self._tolerates_nan:
             return False
         step = int(self.optimizer._iterations.value)
-        bad = sum(
-            ~torch.isfinite(output.detach()).flatten(1).all(1)
-            for output in tree.flatten(y_pred)
-        )
-        rows = torch.as_tensor(bad).nonzero()[:, 0].tolist()
-        where = f"rows {rows[:8]} of its batch" if rows else "its labels or weights"
         raise RuntimeError(
-            f"the loss is {float(loss)} at step {step}, from {where}; the weights are "
-            "as they were after the step before. Lower the learning rate, clip the "
-            "gradients (global_clipnorm=1.0) or use precision='float32'."
+            f"the loss is {float(loss)} at step {step}, from "
+            f"{_find_unsound(y, y_pred, sample_weight)}; the weights are as they were "
+            "after the step before. Lower the learning rate, clip the gradients "
+            "(global_clipnorm=1.0) or use precision='float32'."
         )
+
+
+def _find_unsound(y, y_pred, sample_weight) -> str:
+    """Say which rows of a batch hold what is no number, and where."""
+    places = (
+        (y_pred, "rows {} of its batch"),
+        (y, "the labels in rows {} of its batch"),
+        (sample_weight, "the sample weights in rows {} of its batch"),
+    )
+    for values, where in places:
+        rows: set[int] = set()
+        for value in tree.flatten(values):
+            if value is not None:
+                value = keras.ops.convert_to_tensor(value).detach()
+                sound = torch.isfinite(value).reshape(len(value), -1).all(1)
+                rows.update((~sound).nonzero()[:, 0].tolist())
+        if rows:
+            return where.format(sorted(rows)[:8])
+    return "the values of its batch together"
+
+
+def _find_wrong_label(y, y_pred) -> Exception | None:
+    """Return the sentence about the first label that is no class of its output."""
+    labels, outputs = tree.flatten(y), tree.flatten(y_pred)
+    for one, output in zip(labels, outputs, strict=False):
+        one = keras.ops.convert_to_tensor(one).reshape(-1)
+        num_classes = output.shape[-1]
+        for row in ((one < 0) | (one >= num_classes)).nonzero()[:1, 0].tolist():
+            return ValueError(
+                f"labels must be whole numbers in [0, {num_classes}); row {row} of the "
+                f"batch has {one[row].item():g}. Fix the row or build the model with "
+                "more classes."
+            )
+    return None
 
 
 def _shows_logits(operation) -> bool:

@@ -32,6 +32,8 @@ class Group:
         length: length the rows are padded to, in tokens.
         slots: int64 (stop - start,), where each token stands among the
             `num_rows * length` slots; `None` when the tokens fill them all.
+        sources: int64 (num_rows * length,), which of the tokens to read into each
+            slot, any for an empty one; `None` when the tokens fill them all.
         bias: float32 (num_rows, 1, 1, length), 0 for tokens and -inf for empty
             slots; `None` when there is no empty slot.
     """
@@ -42,6 +44,7 @@ class Group:
     num_rows: int
     length: int
     slots: torch.Tensor | None
+    sources: torch.Tensor | None
     bias: torch.Tensor | None
 
 
@@ -108,6 +111,7 @@ class Packing:
                 g.num_rows,
                 g.length,
                 move(g.slots),
+                move(g.sources),
                 move(g.bias),
             )
             for g in self.groups
@@ -184,11 +188,14 @@ def _build_groups(lengths: list[int], num_heads: int) -> tuple[Group, ...]:
 
 
 def _build_group(start: int, first_row: int, lengths: list[int], length: int) -> Group:
-    slots = bias = None
+    slots = sources = bias = None
     num_rows, num_tokens = len(lengths), sum(lengths)
     if num_tokens < num_rows * length:
         real = torch.arange(length) < torch.tensor(lengths)[:, None]
         slots = real.view(-1).nonzero()[:, 0]
+        sources = torch.zeros(num_rows * length, dtype=torch.int64)
+        sources[slots] = torch.arange(num_tokens)
         bias = torch.zeros(num_rows, 1, 1, length)
         bias.masked_fill_(~real[:, None, None, :], float("-inf"))
-    return Group(start, start + num_tokens, first_row, num_rows, length, slots, bias)
+    stop = start + num_tokens
+    return Group(start, stop, first_row, num_rows, length, slots, sources, bias)
