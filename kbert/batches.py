@@ -364,7 +364,6 @@ class SortedBatches(keras.utils.PyDataset):
         rows = self.order[start : start + self._batch_size]
         return _assemble(self.encoded[rows].pad(), self._rows, rows)
 
-
     def with_rows(self) -> Iterator[tuple[np.ndarray, tuple]]:
         """Return each batch after the rows it is made of."""
         for index in range(len(self)):

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
