@@ -11,18 +11,21 @@ from benchmarks.workloads import SOURCES
 QUICK_PRESET = "tiny-random"
 
 
-def build_parser(description: str, *, repeats: int = 3) -> argparse.ArgumentParser:
+def build_parser(
+    description: str, *, repeats: int | None = 3
+) -> argparse.ArgumentParser:
     """Return a parser with what every script has.
 
     Args:
         description: the script's docstring.
-        repeats: default of `--repeats`.
+        repeats: default of `--repeats`; `None` for a script that has no such flag.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--repeats", type=_count, default=repeats, help="timed runs of each side")
+    if repeats:
+        add("--repeats", type=count, default=repeats, help="timed runs of each side")
     add("--quick", action="store_true", help="tiny sizes, no record: does it start?")
     add("--results", type=Path, help="folder for the record, even when quick")
     return parser
@@ -40,9 +43,9 @@ def add_model_flags(parser: argparse.ArgumentParser, *, workload: str) -> None:
     add("--preset", help="preset, folder, or NAME-random; default the embedded one")
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
-    add("--batch-size", type=_count, default=32, help="texts a step")
-    add("--max-length", type=_count, help="tokens, instead of the workload's own")
-    add("--num-layers", type=_count, help="of a random encoder, instead of its own")
+    add("--batch-size", type=count, default=32, help="texts a step")
+    add("--max-length", type=count, help="tokens, instead of the workload's own")
+    add("--num-layers", type=count, help="of a random encoder, instead of its own")
 
 
 def parse(
@@ -55,7 +58,7 @@ def parse(
     args.argv = [Path(one).name if Path(one).is_absolute() else one for one in argv]
     if args.results is None and not args.quick:
         args.results = RESULTS
-    if args.quick:
+    if args.quick and hasattr(args, "repeats"):
         args.repeats = min(args.repeats, 2)
     if hasattr(args, "preset"):
         args.preset = args.preset or (QUICK_PRESET if args.quick else EMBEDDED)
@@ -73,7 +76,8 @@ def task_options(args: argparse.Namespace) -> dict:
     return {name: getattr(args, name) for name in names} | {"limit": limit}
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """Read a flag's number of something, which must be 1 or more."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1; received {value}")

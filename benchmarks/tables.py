@@ -187,7 +187,7 @@ def _format_share(record: dict) -> str:
 
 
 def _render_others(records: list[dict]) -> list[str]:
-    """Render what has a ratio and is neither training nor inference, and memory."""
+    """Render what is neither training nor inference: a line a record."""
     lines = []
     for record in records:
         result, name = record["result"], record["benchmark"]
@@ -208,9 +208,35 @@ def _render_others(records: list[dict]) -> list[str]:
                 for axis, found in result["axes"].items()
             )
             lines.append(_line([what, "exponents", shown]))
+        elif name == "quality":
+            lines.append(_render_quality(result))
         elif name == "devices" and result["ratio"]:
             lines.append(_line([what, "CPU", f"{result['ratio']:.1f} on the GPU"]))
     return [*_head(["other", "against", "kbert"]), *sorted(lines)] if lines else []
+
+
+def _render_quality(result: dict) -> str:
+    """Render means and deviations of the held-out metrics, ours against theirs."""
+    mark = "" if result["real_texts"] else "*"
+    limited = f" ({result['rows']['train']:,} rows)" if result["limit"] else ""
+    what = f"quality: {result['workload']}{mark}{limited}, {result['preset']}"
+    verdicts = {None: "one seed", True: "within 1 sd", False: "not within 1 sd"}
+    parts = []
+    for metric, found in result["metrics"].items():
+        ours, theirs = (_format_mean(found[side]) for side in result["sides"])
+        verdict = verdicts[found["within_one_sd"]]
+        parts.append(f"{metric} {ours} against {theirs}, {verdict}")
+    if not result["has_learned"]:
+        parts.append("no better than the majority class")
+    if result["is_emulated"]:
+        parts.append("bfloat16 products emulated")
+    return _line([what, result["against"], "; ".join(parts)])
+
+
+def _format_mean(found: dict) -> str:
+    """Format as .812 ± .004."""
+    numbers = [found["mean"]] if found["sd"] is None else [found["mean"], found["sd"]]
+    return " ± ".join(f"{number:.3f}".removeprefix("0") for number in numbers)
 
 
 def _name_machine(record: dict) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ class Source:
         joined: rows joined into one text.
         substitutes: bundled tweets joined into one text where the file is absent, so
             that texts are about as long as the real ones.
+        held_out: file of the rows that are only measured on, if there is one.
     """
 
     file: str
@@ -39,11 +40,19 @@ class Source:
     clean: str | None = None
     joined: int = 1
     substitutes: int = 1
+    held_out: str | None = None
 
 
 SOURCES = {
     "tweets": Source("tweets/train.csv", "text", "target", 45, clean="fixed"),
-    "mrpc": Source("mrpc/train.csv", "sentence1", "label", 512, text_pair="sentence2"),
+    "mrpc": Source(
+        "mrpc/train.csv",
+        "sentence1",
+        "label",
+        512,
+        text_pair="sentence2",
+        held_out="mrpc/validation.csv",
+    ),
     "imdb": Source("imdb/train.parquet", "text", "label", 256, substitutes=12),
     "amazon": Source(
         "amazon/polarity_train.csv", "content", "label", 256, substitutes=4
@@ -108,16 +117,72 @@ def load_workload(
     source = SOURCES[name]
     path = _data_folder() / source.file
     if path.is_file():
-        split = load_split(
-            path, text=source.text, label=source.label, text_pair=source.text_pair
-        )
-        columns = split.texts, split.text_pairs, split.labels
+        columns = _read(source, source.file)
         data, joined = source.file, source.joined
     else:
         columns = _make_substitutes(source)
         data = f"bundled sample of tweets, {source.substitutes} joined to a text"
         joined = 1
     return _arrange(name, columns, data, path.is_file(), joined, max_length, limit)
+
+
+def load_parts(
+    name: str, *, max_length: int | None = None, limit: int | None = None
+) -> tuple[Workload, np.ndarray, np.ndarray]:
+    """Read a workload whole, with labels that can be learned, and part its rows.
+
+    Held out are the rows of the source's own file of them, else a fifth, always the
+    same. Where a file is absent, each row of the bundled sample is taken once and keeps
+    its label.
+
+    Args:
+        name: key of `SOURCES`.
+        max_length: instead of the workload's own, in tokens.
+        limit: most rows of each part, chosen at random.
+
+    Returns:
+        The workload, its rows to train on, and its held-out rows.
+    """
+    source = SOURCES[name]
+    files = [source.file, source.held_out] if source.held_out else [source.file]
+    is_real = all((_data_folder() / file).is_file() for file in files)
+    if is_real:
+        parts, data = [_read(source, file) for file in files], " and ".join(files)
+    else:
+        parts, data = [_read_sample(source)], "bundled sample of tweets"
+        data += ", a random one beside each" if source.text_pair else ""
+    arranged = [
+        _arrange(name, part, data, is_real, 1, max_length, None) for part in parts
+    ]
+    whole = arranged[0]
+    rows = np.arange(sum(map(len, arranged)))
+    cut = len(whole) if source.held_out and is_real else len(rows) - len(rows) // 5
+    for part in arranged[1:]:
+        pairs = (whole.text_pairs or []) + (part.text_pairs or [])
+        whole = replace(
+            whole,
+            texts=whole.texts + part.texts,
+            text_pairs=pairs or None,
+            labels=np.concatenate([whole.labels, part.labels]),
+        )
+    return whole, rows[:cut][:limit], rows[cut:][:limit]
+
+
+def _read(source: Source, file: str):
+    split = load_split(
+        _data_folder() / file,
+        text=source.text,
+        label=source.label,
+        text_pair=source.text_pair,
+    )
+    return split.texts, split.text_pairs, split.labels
+
+
+def _read_sample(source: Source):
+    split = load_split(SAMPLES / "tweets/train.csv", text="text", label="target")
+    others = np.random.default_rng(SEED).permutation(len(split.texts))
+    pairs = [split.texts[row] for row in others] if source.text_pair else None
+    return split.texts, pairs, split.labels
 
 
 def _arrange(name, columns, data, is_real, joined, max_length, limit) -> Workload:

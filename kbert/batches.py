@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,181 +10,12 @@ import keras
 import numpy as np
 import torch
 
-from kbert.data import Split
+from kbert.rows import TextRows, take
 from kbert.text import Encoded, Preprocessor
 
 _logger = logging.getLogger("kbert")
 
 _CHUNK_ROWS = 1024
-
-
-class TextRows:
-    """Texts with their labels and weights, whatever they came as.
-
-    Args:
-        texts: sequence of str, or of (str, str) for pairs.
-        labels: array (n, ...), a tuple or dict of them for several outputs, or `None`.
-        weights: float array (n,) or `None`.
-
-    Raises:
-        ValueError: labels or weights are not as many as the texts.
-    """
-
-    def __init__(self, texts: Split | Sequence, labels=None, weights=None):
-        self._texts = texts
-        self.labels = _to_arrays(labels)
-        self.weights = None if weights is None else np.asarray(weights, "float32")
-        for name, values in (("labels", self.labels), ("weights", self.weights)):
-            for array in keras.tree.flatten(values) if values is not None else ():
-                if array.shape[:1] != (len(texts),):
-                    raise ValueError(
-                        f"{name} must be as many as the texts, {len(texts)}; "
-                        f"received the shape {array.shape}."
-                    )
-
-    def __len__(self) -> int:
-        return len(self._texts)
-
-    def read(self, rows: np.ndarray) -> tuple[list[str], list[str] | None]:
-        """Return the texts, and their partners in pairs, of some rows."""
-        if isinstance(self._texts, Split):
-            part = self._texts[rows]
-            return part.texts, part.text_pairs
-        texts = [self._texts[row] for row in rows]
-        if texts and isinstance(texts[0], (tuple, list)):
-            return [pair[0] for pair in texts], [pair[1] for pair in texts]
-        return texts, None
-
-    def take(self, rows: slice) -> "TextRows":
-        """Return some of the rows."""
-        return TextRows(
-            self._texts[rows],
-            take(self.labels, rows),
-            take(self.weights, rows),
-        )
-
-    def without_labels(self) -> "TextRows":
-        """Return the texts alone."""
-        return TextRows(self._texts)
-
-    def with_label_ids(self, label_names: Sequence[str] | None) -> "TextRows":
-        """Return the rows with label names turned into ids.
-
-        A split that knows the model's label names, in another order or not all of
-        them, is read by its names; one with other names by its ids.
-
-        Raises:
-            ValueError: a label has no name in `label_names`.
-        """
-        labels = name_to_id(self.labels, label_names)
-        own = self._texts.label_names if isinstance(self._texts, Split) else ()
-        if own and label_names and labels is self._texts.labels:
-            if set(own) & set(label_names):
-                labels = name_to_id(np.array(own), label_names)[labels]
-        return TextRows(self._texts, labels, self.weights)
-
-    def weigh(self, class_weight: Mapping[int, float] | None) -> "TextRows":
-        """Return the rows with class weights multiplied into their weights."""
-        if class_weight is None or self.labels is None:
-            return self
-        weights = weigh(self.labels, class_weight, self.weights)
-        return TextRows(self._texts, self.labels, weights)
-
-
-def _to_arrays(labels: Any) -> Any:
-    if isinstance(labels, dict):
-        return {name: np.asarray(value) for name, value in labels.items()}
-    if isinstance(labels, tuple) and np.ndim(labels[0]):
-        return tuple(map(np.asarray, labels))
-    return None if labels is None else np.asarray(labels)
-
-
-def take(values: Any, rows: np.ndarray | slice) -> Any:
-    """Return some rows of an array, of a structure of arrays, or `None`."""
-    if values is None:
-        return None
-    return keras.tree.map_structure(lambda array: array[rows], values)
-
-
-def name_to_id(labels: Any, label_names: Sequence[str] | None) -> Any:
-    """Turn label names into ids; leave everything else as it is.
-
-    Raises:
-        ValueError: a label has no name in `label_names`.
-    """
-    listed = isinstance(labels, (list, tuple)) and len(labels)
-    named = listed and isinstance(labels[0], str)
-    names = np.asarray(labels) if named else labels
-    if getattr(getattr(names, "dtype", None), "kind", "") not in tuple("OUT"):
-        return labels
-    names = [str(name) for name in np.asarray(names)]
-    ids = {name: index for index, name in enumerate(label_names or ())}
-    for row, name in enumerate(names):
-        if name not in ids:
-            known = ", ".join(map(repr, label_names or ())) or "ids only"
-            raise ValueError(
-                f"label {name!r} in row {row} is unknown; the model knows {known}."
-            )
-    return np.array([ids[name] for name in names], "int32")
-
-
-def read_rows(x: Any, y: Any = None, weights: Any = None) -> TextRows | None:
-    """Recognise texts in what `fit`, `evaluate` or `predict` were given.
-
-    Args:
-        x: a `Split`, a sequence, Series or string array of texts or text pairs, or
-            a tuple of texts and labels (and weights).
-        y: labels.
-        weights: one a text.
-
-    Returns:
-        The rows, or `None` when `x` holds no texts.
-    """
-    if isinstance(x, Split):
-        return TextRows(x, x.labels if y is None else y, weights)
-    if isinstance(x, str):
-        raise ValueError(
-            f"texts must be a list of str; received one str, {x[:40]!r}. "
-            "Put it in a list."
-        )
-    if isinstance(x, tuple) and y is None and 2 <= len(x) <= 3:
-        rows = None if isinstance(x[0], str) else read_rows(*x)
-        if rows is not None:
-            return rows
-    if _is_hub_dataset(x):
-        return _read_hub_dataset(x, y, weights)
-    kind = getattr(np.asarray(x).dtype, "kind", "") if _is_column(x) else ""
-    texts = np.asarray(x).tolist() if kind in ("O", "U", "T") else x
-    if not isinstance(texts, (list, tuple)) or not all(map(_is_text, texts[:1])):
-        return None
-    return TextRows(texts, y, weights)
-
-
-def _is_column(x: Any) -> bool:
-    """Whether `x` is an array, a Series or the like, and no torch tensor."""
-    return hasattr(x, "dtype") and not torch.is_tensor(x)
-
-
-def _is_text(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return len(value) == 2 and all(isinstance(part, str) for part in value)
-    return isinstance(value, str)
-
-
-def _is_hub_dataset(x: Any) -> bool:
-    return type(x).__module__.startswith("datasets.") and hasattr(x, "column_names")
-
-
-def _read_hub_dataset(x: Any, y: Any, weights: Any) -> TextRows:
-    if "text" not in x.column_names:
-        raise ValueError(
-            "a datasets.Dataset must have a column 'text', and 'label' to train; "
-            f"received {x.column_names}. Read it with kbert.load_splits(dataset, "
-            "text=..., label=...)."
-        )
-    if y is None and "label" in x.column_names:
-        y = x["label"][:]
-    return TextRows(x["text"][:], y, weights)
 
 
 class OrderedBatches(keras.utils.PyDataset):
@@ -385,55 +216,34 @@ def report_truncation(encoded: Encoded) -> None:
         _logger.warning("%s", encoded.truncation.summary())
 
 
-def weigh(labels: np.ndarray, class_weight: Mapping[int, float], weights=None):
-    """Return each example's weight, float32 (n,).
-
-    Args:
-        labels: ids (n,) or one-hot (n, num_classes).
-        class_weight: label id to weight, complete.
-        weights: example weights to multiply with, or `None`.
-    """
-    ids = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels
-    ids = ids.reshape(len(ids)).astype(int)
-    table = np.array([class_weight[i] for i in range(len(class_weight))], "float32")
-    result = table[ids]
-    return result if weights is None else result * np.asarray(weights, "float32")
+def prepend(callback: keras.callbacks.Callback, callbacks: Any) -> Any:
+    """Put a callback before those that `fit` was given."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callback.set_model(callbacks.model)
+        callbacks.callbacks.insert(0, callback)
+        return callbacks
+    if callbacks is None:
+        return [callback]
+    several = isinstance(callbacks, Iterable)
+    return [callback, *(callbacks if several else [callbacks])]
 
 
-def check_label_ids(labels: np.ndarray, num_classes: int) -> None:
-    """Refuse labels (n,) that are no whole numbers in [0, num_classes)."""
-    # A missing label is NaN, which no comparison holds for.
-    sound = (labels >= 0) & (labels < num_classes) & (labels == np.floor(labels))
-    for row in np.flatnonzero(~sound)[:1]:
-        raise ValueError(
-            f"labels must be whole numbers in [0, {num_classes}); row {row} has "
-            f"{labels[row]}. Fix the row or build the model with more classes."
-        )
+def has_nan_callback(callbacks: Any) -> bool:
+    """Whether one of the callbacks of `fit` deals with a loss that is no number."""
+    found = getattr(callbacks, "callbacks", callbacks) or []
+    found = found if isinstance(found, Iterable) else [found]
+    return any(isinstance(one, keras.callbacks.TerminateOnNaN) for one in found)
 
 
-def compute_balanced_class_weight(labels: Any, num_classes: int) -> dict[int, float]:
-    """Weight each class inversely to its frequency.
+def unpack(data: Any) -> tuple:
+    """Return x, y and sample weights of what `validation_data` may be."""
+    if isinstance(data, tuple) and len(data) in (2, 3):
+        return (*data, None)[:3]
+    return data, None, None
 
-    Args:
-        labels: ids (n,) in [0, num_classes), or one-hot (n, num_classes).
-        num_classes: number of classes, at least 2.
 
-    Returns:
-        Label id to weight (unitless); the mean over the examples is 1.
-
-    Raises:
-        ValueError: a label is out of range or a class has no example.
-
-    Source: scikit-learn's "balanced", after King & Zeng (2001).
-    """
-    labels = np.asarray(labels)
-    ids = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels
-    check_label_ids(ids.reshape(len(ids)), num_classes)
-    ids = ids.reshape(len(ids)).astype(int)
-    counts = np.bincount(ids, minlength=num_classes)
-    for label in np.flatnonzero(counts == 0)[:1]:
-        raise ValueError(
-            f"class {label} has no training example, so its weight is undefined. "
-            "Use a stratified split or pass a dict."
-        )
-    return {i: len(ids) / (num_classes * int(counts[i])) for i in range(num_classes)}
+def restore_order(output: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Put outputs of sorted rows (n, ...) back in the order of their rows."""
+    restored = np.empty_like(output)
+    restored[order] = output
+    return restored

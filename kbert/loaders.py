@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import torch
 
-from kbert.batches import name_to_id, read_rows, weigh
+from kbert.rows import name_to_id, read_rows, weigh
 from kbert.text import Preprocessor
 
 

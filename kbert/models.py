@@ -241,7 +241,8 @@ def _check_model_file(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-            config = json.loads(archive.read("config.json"))
+            text = archive.read("config.json")
+            config = json.loads(text)
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
         raise ValueError(
             f"{path} is damaged or no .keras file. Save the model again."
@@ -250,7 +251,15 @@ def _check_model_file(path: Path) -> None:
         raise ValueError(
             f"{path} is damaged: {damaged} fails its checksum. Save the model again."
         )
-    own = config.get("config", {}).get("kbert") or {}
+    inner = config.get("config") if isinstance(config, dict) else None
+    if not isinstance(inner, dict):
+        raise ValueError(f"{path} holds no Keras model. Save the model again.")
+    if b'"class_name": "Lambda"' in text:
+        raise ValueError(
+            f"{path} cannot be loaded: it holds a Lambda layer, and no code from a "
+            "file is run. Save the model with a registered layer in its place."
+        )
+    own = inner.get("kbert") or {}
     if own.get("format", FILE_FORMAT) > FILE_FORMAT:
         raise ValueError(
             f"{path} has file format {own['format']}, and this kbert reads up to "

@@ -2,8 +2,7 @@
 
 import dataclasses
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,25 @@ from kbert.batches import (
     FeatureBatches,
     FollowSeed,
     SortedBatches,
-    TextRows,
     TrainingBatches,
-    check_label_ids,
-    compute_balanced_class_weight,
-    name_to_id,
-    read_rows,
+    has_nan_callback,
+    prepend,
     report_truncation,
-    weigh,
+    restore_order,
+    unpack,
 )
 from kbert.engine.features import SplitModel, collect_features, split_at_features
-from kbert.engine.lean import without_tensorflow
+from kbert.engine.lean import replace_whole, without_tensorflow
 from kbert.engine.model import EngineModel
 from kbert.loaders import is_loader, map_loader, read_labels
+from kbert.rows import (
+    TextRows,
+    check_label_ids,
+    complete_class_weight,
+    name_to_id,
+    read_rows,
+    weigh,
+)
 from kbert.text import Preprocessor, Tokenizer
 
 # A newer file format than this one cannot be read.
@@ -139,7 +144,7 @@ class Model(EngineModel):
             kwargs.get("validation_batch_size") or batch_size,
             kwargs.get("validation_steps"),
         )
-        self._tolerates_nan = _has_nan_callback(callbacks)
+        self._tolerates_nan = has_nan_callback(callbacks)
         self._head = parts.head if parts else None
         try:
             return super().fit(
@@ -148,7 +153,7 @@ class Model(EngineModel):
                 batch_size=None if is_loader(x) else batch_size,
                 epochs=epochs,
                 verbose=verbose,
-                callbacks=_prepend(FollowSeed(seed, x), callbacks),
+                callbacks=prepend(FollowSeed(seed, x), callbacks),
                 validation_split=validation_split,
                 validation_data=validation_data,
                 shuffle=shuffle and rows is None and not isinstance(x, DataLoader),
@@ -217,7 +222,7 @@ class Model(EngineModel):
         batches = self._sort(rows, batch_size, steps)
         outputs = super().predict(batches, None, verbose, steps, callbacks)
         return keras.tree.map_structure(
-            lambda output: _restore_order(output, batches.order), outputs
+            lambda output: restore_order(output, batches.order), outputs
         )
 
     def _predict_stream(self, texts, batch_size, verbose, callbacks):
@@ -278,16 +283,7 @@ class Model(EngineModel):
                 f"{len(self.outputs)}. Pass sample_weight."
             )
         num_classes = max(2, self.output_shape[-1])  # one sigmoid tells two apart
-        if class_weight == "balanced":
-            return compute_balanced_class_weight(labels, num_classes)
-        if not isinstance(class_weight, Mapping) or set(class_weight) != set(
-            range(num_classes)
-        ):
-            raise ValueError(
-                "class_weight must be 'balanced' or a dict with a weight for every "
-                f"label id in [0, {num_classes}); received {class_weight!r}."
-            )
-        return dict(class_weight)
+        return complete_class_weight(class_weight, labels, num_classes)
 
     def _feed(
         self, rows: TextRows, parts: SplitModel | None, batch_size, seed: int | None
@@ -308,7 +304,7 @@ class Model(EngineModel):
     def _prepare_validation(self, data, parts, batch_size, steps=None):
         if data is None:
             return None
-        x, y, weights = _unpack(data)
+        x, y, weights = unpack(data)
         rows = self._read_rows(x, y, weights)
         if rows is not None and parts is not None:
             return self._feed(rows, parts, batch_size, None)
@@ -351,21 +347,15 @@ class Model(EngineModel):
         path = Path(filepath)
         if path.suffix != ".keras" or zipped is False or path.is_dir():
             return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
-        if path.exists() and not overwrite:
-            raise FileExistsError(
-                f"{path} exists; pass overwrite=True or choose another file."
-            )
-        temporary = path.with_name(f".{path.stem}-{os.getpid()}.keras")
+        self.build_optimizer()
         optimizer, compiled = self.optimizer, self.compiled
         if not include_optimizer:
             self.optimizer, self.compiled = None, False
         try:
-            with without_tensorflow():
+            with replace_whole(path, overwrite) as temporary, without_tensorflow():
                 super().save(temporary, overwrite=True, **kwargs)
-            os.replace(temporary, path)
         finally:
             self.optimizer, self.compiled = optimizer, compiled
-            temporary.unlink(missing_ok=True)
 
     def save_assets(self, folder: str) -> None:
         """Write the tokenizer into the saved file."""
@@ -412,33 +402,3 @@ class Model(EngineModel):
         model.label_names = tuple(names) if names else None
         model._preprocessor_config = own.get("preprocessor")
         return model
-
-
-def _prepend(callback, callbacks):
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        callback.set_model(callbacks.model)
-        callbacks.callbacks.insert(0, callback)
-        return callbacks
-    if callbacks is None:
-        return [callback]
-    several = isinstance(callbacks, Iterable)
-    return [callback, *(callbacks if several else [callbacks])]
-
-
-def _has_nan_callback(callbacks) -> bool:
-    found = getattr(callbacks, "callbacks", callbacks) or []
-    found = found if isinstance(found, Iterable) else [found]
-    return any(isinstance(one, keras.callbacks.TerminateOnNaN) for one in found)
-
-
-def _unpack(data: Any) -> tuple:
-    """Return x, y and sample weights of what `validation_data` may be."""
-    if isinstance(data, tuple) and len(data) in (2, 3):
-        return (*data, None)[:3]
-    return data, None, None
-
-
-def _restore_order(output: np.ndarray, order: np.ndarray) -> np.ndarray:
-    restored = np.empty_like(output)
-    restored[order] = output
-    return restored

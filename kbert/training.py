@@ -5,10 +5,10 @@ from typing import Literal
 import keras
 from keras import ops
 
-from kbert.batches import compute_balanced_class_weight as balanced_class_weight
 from kbert.engine.backbone import Backbone
 from kbert.engine.lean import without_tensorflow
 from kbert.engine.optimizers import AdamW
+from kbert.rows import compute_balanced_class_weight as balanced_class_weight
 
 __all__ = [
     "AdamW",

@@ -11,8 +11,15 @@ from torch.nn import functional
 from benchmarks import tables
 from benchmarks.emulation import EmulatedProducts
 from benchmarks.progress import Progress
-from benchmarks.quality import METRICS, compare_seeds, measure_quality
-from benchmarks.workloads import load_parts
+from benchmarks.quality import (
+    METRICS,
+    compare_seeds,
+    judge,
+    measure_majority,
+    measure_quality,
+)
+from benchmarks.workloads import SAMPLES, load_parts
+from kbert.data import load_split
 
 
 def draw(*shape: int) -> torch.Tensor:
@@ -112,6 +119,15 @@ def test_one_seed_has_no_verdict_and_equal_values_have_one():
     assert compare_seeds([0.8, 0.8], [0.8, 0.8])["within_one_sd"] is True
 
 
+def test_sides_that_only_name_the_majority_class_have_no_verdict():
+    labels = np.array([0, 1, 1, 1])
+    assert measure_majority(labels) == 0.75
+    assert judge([True, True], [0.75, 0.75], 0.75) == (False, None)
+    assert judge([True, True], [0.80, 0.75], 0.75) == (True, True)
+    assert judge([True, False], [0.9, 0.8], 0.75) == (True, False)
+    assert judge([None, None], [0.9, 0.8], 0.75) == (True, None)
+
+
 def test_f1_is_of_the_second_of_two_classes():
     labels = np.array([0, 1, 1, 1])
     probabilities = np.array([[0.4, 0.6], [0.1, 0.9], [0.2, 0.8], [0.7, 0.3]])
@@ -151,7 +167,9 @@ def test_without_their_file_parts_are_tweets_of_the_sample_taken_once(
     workload, train, held_out = load_parts(name)
     assert not workload.is_real
     assert "bundled sample" in workload.data
-    assert len(set(workload.texts)) == len(workload.texts)
+    sample = load_split(SAMPLES / "tweets/train.csv", text="text", label="target")
+    assert sorted(workload.texts) == sorted(sample.texts)
+    assert workload.labels.sum() == sample.labels.sum()
     assert len(train) + len(held_out) == len(workload)
     assert (workload.text_pairs is not None) == (name == "mrpc")
 
@@ -203,7 +221,7 @@ def test_table_has_one_line_a_quality_record():
     result = {
         "workload": "tweets", "against": "trainer", "preset": "p", "sides": ["a", "b"],
         "metrics": {"accuracy": {"within_one_sd": True} | sides}, "is_emulated": False,
-        "real_texts": True, "limit": None, "rows": {"train": 6090},
+        "has_learned": True, "real_texts": True, "limit": None, "rows": {"train": 6090},
     }  # fmt: skip
     line = tables._render_quality(result)
     assert line == (
@@ -214,3 +232,5 @@ def test_table_has_one_line_a_quality_record():
     line = tables._render_quality(result)
     assert line.startswith("| quality: tweets* (6,090 rows), p |")
     assert line.endswith("; bfloat16 products emulated |")
+    line = tables._render_quality(result | {"has_learned": False})
+    assert "; no better than the majority class" in line

@@ -1,6 +1,7 @@
 """What importing kbert does and does not do; which way its imports go."""
 
 import ast
+import inspect
 import os
 import re
 import subprocess
@@ -31,7 +32,7 @@ LAYERS = (
     ("data",),
     ("cleaning", "tokenizer", "encoded", "text"),
     ("presets", "engine"),
-    ("batches", "loaders", "text_model", "models", "training", "callbacks"),
+    ("rows", "batches", "loaders", "text_model", "models", "training", "callbacks"),
     ("evaluation",),
     ("report",),
     ("cli", "recipes"),
@@ -86,6 +87,17 @@ def test_exported_names_are_these():
 @pytest.mark.parametrize("name", PUBLIC_NAMES)
 def test_every_exported_name_loads(name):
     assert getattr(kbert, name) is not None
+
+
+def test_every_public_name_is_tested():
+    here = Path(__file__)
+    tests = " ".join(
+        p.read_text("utf-8") for p in here.parent.glob("*.py") if p != here
+    )
+    values = [getattr(kbert, name) for name in PUBLIC_NAMES]
+    for module in (kbert, *filter(inspect.ismodule, values)):
+        for name in getattr(module, "__all__", ()):
+            assert re.search(rf"\b{name}\b", tests), f"{module.__name__}.{name}"
 
 
 @pytest.mark.parametrize("name", PUBLIC_NAMES)

@@ -240,7 +240,9 @@ def test_a_model_too_large_for_the_disk_leaves_nothing(tmp_path):
 
 def test_a_model_keeps_its_suffix_while_it_is_written(tmp_path):
     written = []
-    model = types.SimpleNamespace(save=lambda p: (written.append(p), Path(p).touch()))
+    model = types.SimpleNamespace(
+        save=lambda p, **_: (written.append(p), Path(p).touch())
+    )
     assert RunFolder(tmp_path).save_model(model) == tmp_path / "model.keras"
     assert written[0].endswith(".keras")
     assert names_in(tmp_path) == ["model.keras"]

@@ -127,6 +127,7 @@ import sys, warnings
 for name in {BLOCKED!r}:
     sys.modules[name] = None
 warnings.simplefilter("error")
+warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
 import os, keras, numpy as np, kbert, tiny
 path, texts = os.environ["MODEL"], {TEXTS!r}
 model = kbert.load_model(path)

@@ -209,19 +209,24 @@ class Backbone(keras.Model):
         )
 
     def get_config(self):
-        """Return the constructor's arguments."""
+        """Return the constructor's arguments, and which layers do not train."""
         return {
             "config": dataclasses.asdict(self.config),
             "precision": self.precision,
             "name": self.name,
             "trainable": self.trainable,
+            "frozen_layers": [one.name for one in self.layers if not one.trainable],
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Build a backbone from the result of `get_config`."""
         config = dict(config)
-        return cls(EncoderConfig(**config.pop("config")), **config)
+        frozen = config.pop("frozen_layers", ())
+        backbone = cls(EncoderConfig(**config.pop("config")), **config)
+        for name in frozen:
+            backbone.get_layer(name).trainable = False
+        return backbone
 
 
 def _build_layers(config: EncoderConfig) -> dict:

@@ -24,6 +24,8 @@ class EngineModel(keras.Model):
     and a known optimizer's update is one fused call.
     """
 
+    optimizer = None  # until it is compiled
+
     def __init__(self, inputs, outputs, name=None, **kwargs):
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         self._reads = _find_reads(self)
@@ -89,8 +91,22 @@ class EngineModel(keras.Model):
     def compile_from_config(self, config):
         """Compile with what `get_compile_config` gave."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None:
+        self.build_optimizer()
+
+    def build_optimizer(self) -> None:
+        """Create the optimizer's variables, as files hold and expect them."""
+        if self.optimizer is not None and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
+
+    def save_weights(self, filepath, *args, **kwargs):
+        """Save the weights and the optimizer's state; see `keras.Model`."""
+        self.build_optimizer()
+        super().save_weights(filepath, *args, **kwargs)
+
+    def load_weights(self, filepath, *args, **kwargs):
+        """Load what `save_weights` saved; see `keras.Model`."""
+        self.build_optimizer()
+        super().load_weights(filepath, *args, **kwargs)
 
     def _needs_loss_scale(self, optimizer) -> bool:
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -122,8 +138,7 @@ class EngineModel(keras.Model):
                     type(optimizer).__name__,
                 )
             return None
-        if not optimizer.built:
-            optimizer.build(variables)
+        self.build_optimizer()
         return FusedUpdate(optimizer, variables)
 
     def __call__(self, inputs, *args, **kwargs):
@@ -286,4 +301,5 @@ def _takes_first(node) -> bool:
     if type(node.operation).__name__ != "GetItem" or len(arguments) != 2:
         return False
     key, everything = arguments[1], slice(None)
+    key = tuple(key) if isinstance(key, list) else key  # as it comes back from a file
     return key in ((everything, 0), (everything, 0, everything))

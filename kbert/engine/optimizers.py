@@ -17,6 +17,8 @@ _ENCODER_PATH = re.compile(
     r"|token_and_position_embedding|embeddings|embeddings_layer_norm)"
     r"|transformer_layer_(?P<layer>\d+)|(?P<pooler>pooled_dense))/"
 )
+# The pooler moves at the rate of the top layer, wherever that is.
+_POOLER = 10**6
 _UNDECAYED = re.compile(r"(?:^|/)(?:bias|beta|gamma)$")
 
 
@@ -58,17 +60,25 @@ class AdamW(keras.optimizers.AdamW):
         """Create the moments and work out each variable's rate."""
         super().build(variables)
         layers = [_read_layer(v.path) for v in variables]
-        depth = max((layer for layer in layers if layer is not None), default=0)
+        depth = max((n for n in layers if n is not None and n != _POOLER), default=0)
         self._multipliers = [
             self.head_multiplier
             if layer is None
-            else self.layer_decay ** (depth - min(layer, depth))
+            else self.layer_decay ** max(0, depth - layer)
             for layer in layers
         ]
 
     def get_multiplier(self, variable) -> float:
         """Return the variable's rate over `learning_rate`."""
         return self._multipliers[self._get_variable_index(variable)]
+
+    def _get_current_learning_rate(self):
+        # Keras's schedules count steps; with accumulation only some are updates.
+        if isinstance(
+            self._learning_rate, keras.optimizers.schedules.LearningRateSchedule
+        ):
+            return self._learning_rate(self.iterations)
+        return super()._get_current_learning_rate()
 
     def _use_weight_decay(self, variable):
         if not self.decay_all and _UNDECAYED.search(variable.path):
@@ -105,13 +115,13 @@ class AdamW(keras.optimizers.AdamW):
 
 
 def _read_layer(path: str) -> int | None:
-    """Return a variable's layer: 0 embeddings, 1.. layers, `None` head."""
+    """Return a variable's layer: 0 embeddings, 1.. layers, pooler, `None` head."""
     match = _ENCODER_PATH.search(path)
     if match is None:
         return None
     if match["embeddings"]:
         return 0
-    return int(match["layer"]) + 1 if match["layer"] else 10**6
+    return int(match["layer"]) + 1 if match["layer"] else _POOLER
 
 
 def _is_adam(optimizer) -> bool:
