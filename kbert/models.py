@@ -15,8 +15,9 @@ from kbert.engine.layers import build_initializer
 from kbert.engine.lean import without_tensorflow
 from kbert.engine.precision import Precision
 from kbert.presets import Preset, PresetError, load_preset
+from kbert.saved_model import FILE_FORMAT
 from kbert.text import Preprocessor
-from kbert.text_model import FILE_FORMAT, Model
+from kbert.text_model import Model
 
 __all__ = ["Backbone", "Model", "build_classifier", "load_backbone", "load_model"]
 
@@ -139,7 +140,7 @@ class MeanPooling(keras.layers.Layer):
 def _count_classes(label_names, num_classes: int | None) -> int:
     if label_names is None and num_classes is None:
         raise ValueError("pass label_names or num_classes; received neither.")
-    count = len(label_names) if label_names is not None else num_classes
+    count = len(label_names) if label_names is not None else num_classes or 0
     if num_classes is not None and count != num_classes:
         raise ValueError(
             f"label_names has {count} names and num_classes is {num_classes}; "

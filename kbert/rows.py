@@ -22,7 +22,9 @@ class TextRows:
         ValueError: labels or weights are not as many as the texts.
     """
 
-    def __init__(self, texts: Split | Sequence, labels=None, weights=None):
+    def __init__(
+        self, texts: Split | Sequence, labels: Any = None, weights: Any = None
+    ):
         self._texts = texts
         self.labels = _to_arrays(labels)
         self.weights = None if weights is None else np.asarray(weights, "float32")
@@ -68,12 +70,11 @@ class TextRows:
         Raises:
             ValueError: a label has no name in `label_names`.
         """
-        labels = name_to_id(self.labels, label_names)
-        own = self._texts.label_names if isinstance(self._texts, Split) else ()
-        if own and label_names and labels is self._texts.labels:
-            if set(own) & set(label_names):
-                labels = name_to_id(np.array(own), label_names)[labels]
-        return TextRows(self._texts, labels, self.weights)
+        labels, texts = name_to_id(self.labels, label_names), self._texts
+        if isinstance(texts, Split) and label_names and labels is texts.labels:
+            if set(texts.label_names) & set(label_names):
+                labels = name_to_id(np.array(texts.label_names), label_names)[labels]
+        return TextRows(texts, labels, self.weights)
 
     def weigh(self, class_weight: Mapping[int, float] | None) -> "TextRows":
         """Return the rows with class weights multiplied into their weights."""
@@ -140,9 +141,10 @@ def read_rows(x: Any, y: Any = None, weights: Any = None) -> TextRows | None:
             "Put it in a list."
         )
     if isinstance(x, tuple) and y is None and 2 <= len(x) <= 3:
-        texts, *rest = x
-        rest = (*rest, weights) if len(x) == 2 else tuple(rest)
-        rows = None if isinstance(texts, str) else read_rows(texts, *rest)
+        texts, labels, *own = x
+        rows = None
+        if not isinstance(texts, str):
+            rows = read_rows(texts, labels, own[0] if own else weights)
         if rows is not None:
             return rows
     if _is_hub_dataset(x):
@@ -181,7 +183,9 @@ def _read_hub_dataset(x: Any, y: Any, weights: Any) -> TextRows:
     return TextRows(x["text"][:], y, weights)
 
 
-def weigh(labels: np.ndarray, class_weight: Mapping[int, float], weights=None):
+def weigh(
+    labels: np.ndarray, class_weight: Mapping[int, float], weights: Any = None
+) -> np.ndarray:
     """Return each example's weight, float32 (n,).
 
     Args:
@@ -236,18 +240,28 @@ def compute_balanced_class_weight(labels: Any, num_classes: int) -> dict[int, fl
 
 
 def complete_class_weight(
-    class_weight: Any, labels: Any, num_classes: int
-) -> dict[int, float]:
+    class_weight: Any, labels: Any, widths: Sequence[int]
+) -> dict[int, float] | None:
     """Return a weight for every class.
 
     Args:
-        class_weight: `balanced`, or a mapping with a weight for every label id.
+        class_weight: `balanced`, a mapping with a weight for every label id, or `None`
+            for none.
         labels: ids (n,) that `balanced` counts.
-        num_classes: number of classes.
+        widths: values a text that each output of the model gives.
 
     Raises:
-        ValueError: a class has no weight, or no example to balance by.
+        ValueError: a class has no weight, or no example to balance by, or there are
+            several outputs.
     """
+    if class_weight is None:
+        return None
+    if len(widths) > 1:
+        raise ValueError(
+            f"class_weight needs a model with one output; this one has {len(widths)}. "
+            "Pass sample_weight."
+        )
+    num_classes = max(2, widths[0])  # one sigmoid tells two apart
     if class_weight == "balanced":
         return compute_balanced_class_weight(labels, num_classes)
     is_complete = isinstance(class_weight, Mapping) and set(class_weight) == set(

@@ -1,11 +1,9 @@
 """A functional model that takes raw text where Keras takes arrays."""
 
-import dataclasses
-import json
+import contextlib
+import logging
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -23,7 +21,6 @@ from kbert.batches import (
     unpack,
 )
 from kbert.engine.features import SplitModel, collect_features, split_at_features
-from kbert.engine.lean import replace_whole, without_tensorflow
 from kbert.engine.model import EngineModel
 from kbert.loaders import is_loader, map_loader, read_labels
 from kbert.rows import (
@@ -34,18 +31,19 @@ from kbert.rows import (
     read_rows,
     weigh,
 )
-from kbert.text import Preprocessor, Tokenizer
+from kbert.saved_model import SavedModel
 
-# A newer file format than this one cannot be read.
-FILE_FORMAT = 1
 # Texts of a stream that are tokenized, sorted and predicted at a time.
 _WINDOW_ROWS = 8192
-_TOKENIZER_FILE = "tokenizer.json"
 _BATCH_SIZE = 32
+# Texts that are predicted exactly as well, to say what rounding changes.
+_COMPARED_ROWS = 256
+
+_logger = logging.getLogger("kbert")
 
 
 @keras.saving.register_keras_serializable(package="kbert")
-class Model(EngineModel):
+class Model(SavedModel):
     """A functional Keras model of texts.
 
     It is `keras.Model(inputs, outputs)` with three additions: encoders and the
@@ -63,12 +61,6 @@ class Model(EngineModel):
             or `None` for a model of arrays.
         label_names: names of the label ids, or `None`.
     """
-
-    def __init__(self, inputs, outputs, name=None, **kwargs):
-        super().__init__(inputs, outputs, name=name, **kwargs)
-        self.preprocessor: Preprocessor | None = None
-        self.label_names: tuple[str, ...] | None = None
-        self._preprocessor_config: dict[str, Any] | None = None
 
     @property
     def backbone(self):
@@ -164,7 +156,14 @@ class Model(EngineModel):
             self._head = None
 
     def evaluate(
-        self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, **kw
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        quantize=None,
+        **kw,
     ):
         """Evaluate; `keras.Model.evaluate` with texts, in batches of like length.
 
@@ -174,11 +173,19 @@ class Model(EngineModel):
             batch_size: texts a batch, 32 unless told.
             verbose: as in Keras.
             sample_weight: one weight a row.
+            quantize: `int8` multiplies in 8 bits on a CPU, and says what that changes.
             **kw: `keras.Model.evaluate`'s other arguments.
 
         Returns:
             What Keras returns.
         """
+        if quantize is not None:
+            arguments = (x, y, batch_size, verbose, sample_weight)
+            exact = self.evaluate(*arguments, **kw)
+            with self._quantize(quantize):
+                rounded = self.evaluate(*arguments, **kw)
+            _logger.warning("in int8: %s; exact: %s", _show(rounded), _show(exact))
+            return rounded
         rows = self._read_rows(x, y, sample_weight)
         if rows is not None:
             x = self._sort(rows, batch_size, kw.get("steps"))
@@ -198,7 +205,15 @@ class Model(EngineModel):
             **kw,
         )
 
-    def predict(self, x, batch_size=None, verbose=0, steps=None, callbacks=None):
+    def predict(
+        self,
+        x,
+        batch_size=None,
+        verbose=0,
+        steps=None,
+        callbacks=None,
+        quantize=None,
+    ):
         """Predict; `keras.Model.predict` with texts, in the caller's order.
 
         Args:
@@ -208,10 +223,16 @@ class Model(EngineModel):
             verbose: as in Keras, but silent unless told.
             steps: as in Keras.
             callbacks: as in Keras.
+            quantize: `int8` multiplies in 8 bits on a CPU, and says how many of the
+                first texts are labelled as before. `evaluate` says what that costs.
 
         Returns:
             What the last layer shows, float32, one row a text.
         """
+        if quantize is not None:
+            return self._predict_quantized(
+                x, quantize, batch_size, verbose, steps, callbacks
+            )
         if isinstance(x, Iterator) and self.preprocessor is not None:
             return self._predict_stream(x, batch_size, verbose, callbacks)
         rows = self._read_rows(x, None, None, labelled=False)
@@ -224,6 +245,33 @@ class Model(EngineModel):
         return keras.tree.map_structure(
             lambda output: restore_order(output, batches.order), outputs
         )
+
+    def _quantize(self, quantize: str):
+        if quantize != "int8":
+            raise ValueError(f"quantize must be 'int8' or None; received {quantize!r}.")
+        blocks = contextlib.ExitStack()
+        for backbone in self.backbones:
+            blocks.enter_context(backbone.in_int8())
+        return blocks
+
+    def _predict_quantized(self, x, quantize, *arguments):
+        with self._quantize(quantize):
+            rounded = self.predict(x, *arguments)
+        rows = None if isinstance(x, Iterator) else read_rows(x)
+        if rows is None or len(self.outputs) > 1:
+            return rounded
+        first = rows.without_labels().take(slice(_COMPARED_ROWS))
+        exact = self.predict(first, *arguments)
+        some = rounded[: len(exact)]
+        same = float(np.mean(_label(some) == _label(exact)))
+        _logger.warning(
+            "in int8, %.1f %% of the first %d texts get the label they get exactly; "
+            "probabilities differ by at most %.3f",
+            100 * same,
+            len(exact),
+            np.abs(some - exact).max(),
+        )
+        return rounded
 
     def _predict_stream(self, texts, batch_size, verbose, callbacks):
         windows = []
@@ -275,15 +323,8 @@ class Model(EngineModel):
         return x, y, sample_weight
 
     def _complete_class_weight(self, class_weight, labels):
-        if class_weight is None:
-            return None
-        if len(self.outputs) > 1:
-            raise ValueError(
-                "class_weight needs a model with one output; this one has "
-                f"{len(self.outputs)}. Pass sample_weight."
-            )
-        num_classes = max(2, self.output_shape[-1])  # one sigmoid tells two apart
-        return complete_class_weight(class_weight, labels, num_classes)
+        widths = [output.shape[-1] for output in self.outputs]
+        return complete_class_weight(class_weight, labels, widths)
 
     def _feed(
         self, rows: TextRows, parts: SplitModel | None, batch_size, seed: int | None
@@ -291,6 +332,7 @@ class Model(EngineModel):
         """Return batches of texts, or of a frozen encoder's features."""
         size = batch_size or _BATCH_SIZE
         if parts is None:
+            assert self.preprocessor is not None
             return TrainingBatches(rows, self.preprocessor, size, seed)
         batches = self._sort(rows.without_labels(), None)
         encoded = (
@@ -323,82 +365,14 @@ class Model(EngineModel):
         report_truncation(batches.encoded)
         return batches
 
-    def save(
-        self,
-        filepath,
-        overwrite=True,
-        zipped=None,
-        include_optimizer: bool = True,
-        **kwargs,
-    ):
-        """Save to one `.keras` file, text handling included, whole or not at all.
 
-        Args:
-            filepath: ends in `.keras`.
-            overwrite: whether an existing file may be replaced.
-            zipped: as in Keras.
-            include_optimizer: whether training can go on from the file; without the
-                optimizer's state it is a third as large.
-            **kwargs: as in Keras.
+def _label(outputs: np.ndarray) -> np.ndarray:
+    """Return the id of each row's most probable label."""
+    return outputs.argmax(-1) if outputs.shape[-1] > 1 else outputs[..., 0] > 0.5
 
-        Raises:
-            OSError: the file cannot be written; what was there before is untouched.
-        """
-        path = Path(filepath)
-        if path.suffix != ".keras" or zipped is False or path.is_dir():
-            return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
-        self.build_optimizer()
-        optimizer, compiled = self.optimizer, self.compiled
-        if not include_optimizer:
-            self.optimizer, self.compiled = None, False
-        try:
-            with replace_whole(path, overwrite) as temporary, without_tensorflow():
-                super().save(temporary, overwrite=True, **kwargs)
-        finally:
-            self.optimizer, self.compiled = optimizer, compiled
 
-    def save_assets(self, folder: str) -> None:
-        """Write the tokenizer into the saved file."""
-        if self.preprocessor is not None:
-            tokenizer = dataclasses.asdict(self.preprocessor.tokenizer)
-            text = json.dumps(tokenizer)
-            Path(folder, _TOKENIZER_FILE).write_text(text, encoding="utf-8")
-
-    def load_assets(self, folder: str) -> None:
-        """Read the tokenizer back and make the preprocessor."""
-        path = Path(folder, _TOKENIZER_FILE)
-        if path.exists() and self._preprocessor_config is not None:
-            tokenizer = Tokenizer(**json.loads(path.read_text(encoding="utf-8")))
-            self.preprocessor = Preprocessor.from_config(
-                self._preprocessor_config, tokenizer
-            )
-
-    def get_config(self):
-        """Return the graph and the text handling, without the tokenizer."""
-        preprocessor = self.preprocessor
-        own = {
-            "format": FILE_FORMAT,
-            "label_names": list(self.label_names) if self.label_names else None,
-            "preprocessor": preprocessor.get_config() if preprocessor else None,
-        }
-        return {**super().get_config(), "kbert": own}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """Build a model from the result of `get_config`.
-
-        Raises:
-            ValueError: the configuration was written by a newer kbert.
-        """
-        config = dict(config)
-        own = config.pop("kbert", {})
-        if own.get("format", FILE_FORMAT) > FILE_FORMAT:
-            raise ValueError(
-                f"the model has file format {own['format']}, and this kbert reads up "
-                f"to {FILE_FORMAT}. Upgrade kbert to load it."
-            )
-        model = super().from_config(config, custom_objects)
-        names = own.get("label_names")
-        model.label_names = tuple(names) if names else None
-        model._preprocessor_config = own.get("preprocessor")
-        return model
+def _show(results) -> str:
+    """Write what `evaluate` returns in a line."""
+    if isinstance(results, dict):
+        return ", ".join(f"{name} {value:.4f}" for name, value in results.items())
+    return ", ".join(f"{value:.4f}" for value in np.atleast_1d(results))

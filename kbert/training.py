@@ -73,7 +73,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         rising = step / max(1, self.warmup_steps)
         if self.decay is None:
             return self.peak * ops.minimum(rising if self.warmup_steps else 1.0, 1.0)
-        falling_steps = max(1, self.total_steps - self.warmup_steps)
+        falling_steps = max(1, (self.total_steps or 0) - self.warmup_steps)
         progress = (step - self.warmup_steps) / falling_steps
         progress = ops.clip(progress, 0.0, 1.0)
         falling = 1.0 - progress
@@ -158,7 +158,7 @@ def adamw(
         )
     rate: float | WarmupDecay = float(learning_rate)
     if schedule or warmup:
-        steps = round(warmup * total) if 0 < warmup < 1 else int(warmup)
+        steps = round(warmup * (total or 0)) if 0 < warmup < 1 else int(warmup)
         rate = WarmupDecay(float(learning_rate), steps, total, schedule)
     return AdamW(
         learning_rate=rate,
@@ -181,7 +181,9 @@ def _check_positive(**values: float) -> None:
             raise ValueError(f"{name} must be above 0; received {value}.")
 
 
-def _count_updates(epochs, examples, batch_size, accumulate) -> int | None:
+def _count_updates(
+    epochs: int | None, examples: int | None, batch_size: int, accumulate: int
+) -> int | None:
     if epochs is None or examples is None:
         return None
     _check_positive(epochs=epochs, examples=examples)
@@ -252,11 +254,11 @@ def _find_backbones(model):
     return found
 
 
-def _embedding_layers(backbone) -> list:
+def _embedding_layers(backbone: Backbone) -> list:
     kinds = ("token_embedding", "position_embedding", "segment_embedding", "embeddings")
     names = (*kinds, "embeddings_layer_norm")
     return [getattr(backbone, name) for name in names if hasattr(backbone, name)]
 
 
-def _pooler_layers(backbone) -> list:
+def _pooler_layers(backbone: Backbone) -> list:
     return [backbone.pooled_dense] if backbone.config.has_pooler else []

@@ -12,7 +12,7 @@ import tiny
 
 import kbert
 from kbert.engine.lean import without_tensorflow
-from kbert.text_model import FILE_FORMAT
+from kbert.saved_model import FILE_FORMAT
 
 TEXTS, LABELS = tiny.write_texts(24, seed=31)
 BLOCKED = ("tensorflow", "tensorflow_text", "keras_hub", "transformers")

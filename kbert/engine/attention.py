@@ -162,6 +162,7 @@ class _Attention(torch.autograd.Function):
                 rows = slice(group.first_row, group.first_row + group.num_rows)
                 d_heads = gradient[rows].view(q.shape)
                 d_q, *parts = _differentiate_group(q, k, v, d_heads, *kept)
+                assert d_query is not None
                 d_query[rows] = d_q.flatten(1)
             _merge(torch.stack(tuple(parts)), d_projected, group, single=False)
         return d_projected, d_query, None, None, None

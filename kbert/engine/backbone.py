@@ -1,7 +1,8 @@
 """An encoder as a functional Keras model that runs packed."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from kbert.engine.config import EncoderConfig
 from kbert.engine.dropout import Dropout
 from kbert.engine.encoder import Encoder, EncoderWeights, LayerWeights
 from kbert.engine.inputs import check_batch, check_dtypes, explain
+from kbert.engine.int8 import Int8Linear, is_available
 from kbert.engine.layers import (
     PositionEmbedding,
     TokenAndPositionEmbedding,
@@ -81,6 +83,7 @@ class Backbone(keras.Model):
         self.precision = precision
         self.frozen_dropout = False
         self._engine_weights: tuple | None = None
+        self._in_int8 = False
         self.seed_generator = keras.random.SeedGenerator()
 
     def call(self, inputs, training=None, mask=None):
@@ -114,6 +117,31 @@ class Backbone(keras.Model):
         device = self.weights[0].value.device
         return resolve_precision(self.precision, device)
 
+    @contextlib.contextmanager
+    def in_int8(self) -> Iterator[None]:
+        """Multiply in 8 bits within a block, in passes that do not train.
+
+        Raises:
+            ValueError: the encoder is not on a CPU, or does not run packed.
+            RuntimeError: this torch has no 8-bit products.
+        """
+        device = self.weights[0].value.device
+        if device.type != "cpu" or not self.runs_packed:
+            raise ValueError(
+                "quantize='int8' is for an encoder on a CPU whose layers are as they "
+                f"were built; this one is on {device}. Leave quantize out."
+            )
+        if not is_available():
+            raise RuntimeError(
+                f"torch {torch.__version__} has no 8-bit products on this CPU. Leave "
+                "quantize out."
+            )
+        self._in_int8 = True
+        try:
+            yield
+        finally:
+            self._in_int8 = False
+
     @torch.compiler.disable
     def encode(
         self,
@@ -142,6 +170,8 @@ class Backbone(keras.Model):
         token_ids, padding_mask = inputs["token_ids"], inputs["padding_mask"]
         keep_freed_memory()
         device, dtype = token_ids.device, self.compute_precision
+        if self._in_int8 and not torch.is_grad_enabled():
+            dtype = torch.qint8
         try:
             check_batch(token_ids, inputs.get("segment_ids"), padding_mask, self.config)
             packing = build_packing(padding_mask, self.config.num_heads).to(device)
@@ -205,7 +235,7 @@ class Backbone(keras.Model):
             top_query=_read_dense(top[:1], dtype),
             top_key_value=_read_dense(top[1:], dtype),
             pooler=_read_dense([self.pooled_dense], dtype) if bert else None,
-            dtype=dtype,
+            dtype=torch.float32 if dtype == torch.qint8 else dtype,
         )
 
     def get_config(self):
@@ -312,6 +342,8 @@ def _connect(layers: dict, inputs: dict):
 
 def _read_dense(layers, dtype: torch.dtype, num_inputs: int = 1) -> Linear:
     pairs = [(layer.kernel.value, layer.bias.value) for layer in layers]
+    if dtype == torch.qint8:
+        return Int8Linear(pairs, torch.float32, num_inputs)
     return Linear(pairs, dtype, num_inputs)
 
 

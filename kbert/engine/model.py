@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from typing import Any
 
 import keras
 import torch
@@ -12,6 +13,7 @@ from kbert.engine.inputs import check_dtypes
 from kbert.engine.losses import start_from_logits
 from kbert.engine.optimizers import FusedUpdate, can_fuse
 from kbert.engine.precision import use_fast_products
+from kbert.engine.recovery import MemoryRecovery, can_split
 
 _logger = logging.getLogger("kbert")
 
@@ -24,12 +26,13 @@ class EngineModel(keras.Model):
     and a known optimizer's update is one fused call.
     """
 
-    optimizer = None  # until it is compiled
+    optimizer: Any = None  # until it is compiled
 
     def __init__(self, inputs, outputs, name=None, **kwargs):
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         self._reads = _find_reads(self)
         self._update = None
+        self._recovery = MemoryRecovery()
         self._tolerates_nan = False
         self._in_train_step = False
         self._head: keras.Model | None = None
@@ -57,7 +60,7 @@ class EngineModel(keras.Model):
         if isinstance(operation, Backbone):
             if operation.runs_packed:
                 return functools.partial(self._encode, operation, reads, training)
-            return functools.partial(operation, training=training)
+            return functools.partial(operation.__call__, training=training)
         # This operation takes the first token; its encoder has already done so.
         backbone = reads[0]
         return (lambda x, key, **context: x) if backbone.runs_packed else operation
@@ -167,15 +170,29 @@ class EngineModel(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         first = next(leaf for leaf in tree.flatten(x) if leaf is not None)
         with self._fast_products():
-            y_pred = self._predict_for_training(x)
-            loss = self._compute_loss(
-                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
-            )
-            shown = loss.detach()
-            self._loss_tracker.update_state(shown, sample_weight=first.shape[0])
-            if self._is_sound(shown, y, y_pred, sample_weight):
-                self._update_weights(self.optimizer.scale_loss(loss))
+            loss, y_pred, gradients = self._differentiate_in_memory(x, y, sample_weight)
+        self._loss_tracker.update_state(loss, sample_weight=first.shape[0])
+        if self._is_sound(loss, y, y_pred, sample_weight):
+            self._update_weights(gradients)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _differentiate_in_memory(self, x, y, sample_weight):
+        batch = (x, y, sample_weight)
+        if can_split(self.loss):
+            return self._recovery.differentiate(self._differentiate, batch)
+        return self._differentiate(batch)
+
+    def _differentiate(self, batch):
+        """Return the loss, the predictions and the gradients of a batch."""
+        x, y, sample_weight = batch
+        y_pred = self._predict_for_training(x)
+        loss = self._compute_loss(
+            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
+        )
+        values = [variable.value for variable in self.trainable_variables]
+        scaled = self.optimizer.scale_loss(loss)
+        gradients = torch.autograd.grad(scaled, values, allow_unused=True)
+        return loss.detach(), y_pred, gradients
 
     def _predict_for_training(self, x):
         self._in_train_step = True
@@ -191,9 +208,7 @@ class EngineModel(keras.Model):
             # torch's cross-entropy, which names neither row nor label
             raise _find_wrong_label(y, y_pred) or error from None
 
-    def _update_weights(self, loss) -> None:
-        values = [variable.value for variable in self.trainable_variables]
-        gradients = torch.autograd.grad(loss, values, allow_unused=True)
+    def _update_weights(self, gradients) -> None:
         if self._update is not None:
             self._update.apply(gradients)
             return
@@ -271,7 +286,8 @@ def _find_reads(model: EngineModel) -> dict[int, tuple]:
     reads: dict[int, tuple] = {}
     for backbone in model.backbones:
         keys = sorted(OUTPUTS) if backbone.config.has_pooler else OUTPUTS[:1]
-        used, takers, others = set(), [], 0
+        used: set[str] = set()
+        takers, others = [], 0
         own = [node for node in nodes if node.operation is backbone]
         for key, tensor in (
             (k, t) for n in own for k, t in zip(keys, n.outputs, strict=True)

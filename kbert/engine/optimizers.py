@@ -97,7 +97,8 @@ class AdamW(keras.optimizers.AdamW):
         """Update one variable as Keras does, with this class's epsilon and rate."""
         step = keras.ops.cast(self.iterations + 1, variable.dtype)
         correction = keras.ops.sqrt(1 - keras.ops.power(self.beta_2, step))
-        epsilon, self.epsilon = self.epsilon, self.epsilon * correction
+        epsilon = self.epsilon  # type: ignore[has-type]
+        self.epsilon = epsilon * correction
         try:
             rate = learning_rate * self.get_multiplier(variable)
             super().update_step(gradient, variable, rate)
