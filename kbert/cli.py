@@ -46,14 +46,12 @@ def run_recipe(
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        config = parse(config_class, arguments, prog=prog, description=description)
-    except SystemExit as stop:  # --help
-        return int(stop.code or EXIT_OK)
-    except ValueError as error:
-        return _fail(error, EXIT_USAGE, debug)
-    except BrokenPipeError:
-        return _stop_writing()
-    try:
+        try:
+            config = parse(config_class, arguments, prog=prog, description=description)
+        except SystemExit as stop:  # --help
+            return int(stop.code or EXIT_OK)
+        except ValueError as error:
+            return _fail(error, EXIT_USAGE, debug)
         run(config)
     except BrokenPipeError:
         return _stop_writing()
@@ -61,7 +59,7 @@ def run_recipe(
         return _fail(error, EXIT_FAILED, debug)
     except KeyboardInterrupt as stop:
         print(
-            f"\n{stop if stop.args else 'stopped; nothing was kept.'}", file=sys.stderr
+            f"\n{stop if stop.args else 'Stopped; nothing was kept.'}", file=sys.stderr
         )
         return EXIT_INTERRUPTED
     return EXIT_OK
@@ -135,7 +133,11 @@ def _diagnose(config_class: type, argv: Sequence[str]) -> str | None:
     }
     arguments = list(argv)
     while arguments:
-        flag, equals, value = arguments.pop(0).partition("=")
+        argument = arguments.pop(0)
+        if not argument.startswith("-"):
+            example = f"{next(iter(fields))} {argument}"
+            return f"{argument!r} follows no flag. Write one before it: {example}."
+        flag, equals, value = argument.partition("=")
         flag = flag.replace("_", "-")
         if flag not in fields:
             return _unknown(flag, fields)
@@ -154,8 +156,9 @@ def _diagnose(config_class: type, argv: Sequence[str]) -> str | None:
 
 def _unknown(flag: str, fields: typing.Iterable[str]) -> str:
     """Name the flag that was probably meant."""
-    nearest = difflib.get_close_matches(flag, fields, n=1)
-    guess = f"Did you mean {nearest[0]}?" if nearest else "See --help for all flags."
+    names = [field.strip("-") for field in fields]  # the dashes are in all of them
+    nearest = difflib.get_close_matches(flag.strip("-"), names, n=1)
+    guess = f"Did you mean --{nearest[0]}?" if nearest else "See --help for all flags."
     return f"unknown flag {flag!r}. {guess}"
 
 

@@ -29,12 +29,11 @@ def fails(capsys, tmp_path):
             arguments += ["--out", str(out)]
         assert tweets.main(arguments) == code
         error = capsys.readouterr().err
-        sentences = [line for line in error.splitlines() if line.startswith("error: ")]
-        assert len(sentences) == 1, error
-        assert "Traceback" not in error
-        assert sentences[0].endswith("."), sentences[0]
+        sentence = error.removesuffix("\n")
+        assert sentence.startswith("error: ") and sentence.endswith((".", "?")), error
+        assert "\n" not in sentence, "more than one line"
         assert not out.exists(), "something was written"
-        return sentences[0]
+        return sentence
 
     return call
 
@@ -113,6 +112,29 @@ def test_binary_garbage(fails, tmp_path):
     assert "train.csv" in fails("--data", write(tmp_path / "train.csv", garbage))
 
 
+def test_binary_garbage_without_zeros(fails, tmp_path):
+    garbage = bytes(range(1, 256)) * 40
+    sentence = fails("--data", write(tmp_path / "train.csv", garbage))
+    assert "train.csv" in sentence and "save it as UTF-8" in sentence
+
+
+def test_semicolons_for_commas(fails, tmp_path):
+    text = rows(*["a storm, at last,1", "a song,0"] * 5).replace(",", ";")
+    sentence = fails("--data", write(tmp_path / "train.csv", text))
+    assert "separated by ';'" in sentence and "save it with ','" in sentence
+
+
+def test_test_tweets_without_an_id(fails, tmp_path):
+    write(tmp_path / "train.csv", rows(*["a storm,1", "a song,0"] * 5))
+    write(tmp_path / "test.csv", "id,text\n1,what a day\n,what a night\n")
+    sentence = fails("--data", tmp_path, *QUICK)
+    assert "'id'" in sentence and "test.csv" in sentence and "row 1" in sentence
+
+
+def test_a_file_without_its_flag(fails):
+    assert "--data tweets_1.csv" in fails("tweets_1.csv", code=2)
+
+
 def test_limit_1(fails):
     assert "limit" in fails("--limit", 1)
 
@@ -125,7 +147,7 @@ def test_limit_1(fails):
         ("--batch-size", "0"),
         ("--learning-rate", "0"),
         ("--learning-rate", "nan"),
-        ("--max-length", "0"),
+        ("--max-length", "2"),
         ("--limit", "0"),
         ("--seed", "-1"),
         ("--precision", "float8"),

@@ -58,7 +58,8 @@ def test_help_shows_every_flag_and_its_comment(capsys):
         (["--cleaning", "fix"], "--cleaning must be fixed or none; received 'fix'."),
         (["--as-documented=1"], "takes no value; received '1'. Give --as-documented"),
         (["--epochs", "0"], "--epochs must be at least 1; received 0."),
-        (["stray"], "unknown flag 'stray'."),
+        (["--foo"], "unknown flag '--foo'. See --help for all flags."),
+        (["a_b.csv"], "'a_b.csv' follows no flag. Write one before it: --"),
     ],
 )
 def test_a_wrong_flag_is_one_sentence_and_exit_2(capsys, argv, sentence):
@@ -124,4 +125,13 @@ def test_an_interrupt_that_kept_nothing_says_so(capsys):
         raise KeyboardInterrupt
 
     code, _, err = call(capsys, [], run)
-    assert code == 130 and err.strip() == "stopped; nothing was kept."
+    assert code == 130 and err.strip() == "Stopped; nothing was kept."
+
+
+def test_an_interrupt_while_flags_are_read_is_no_traceback(capsys, monkeypatch):
+    def interrupt(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "parse", interrupt)
+    code, _, err = call(capsys, [])
+    assert code == 130 and err.strip() == "Stopped; nothing was kept."

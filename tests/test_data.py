@@ -18,7 +18,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kbert.data import Finding, Findings, Split, Splits, load_split, load_splits
+from kbert.data import (
+    Example,
+    Finding,
+    Findings,
+    Split,
+    Splits,
+    load_split,
+    load_splits,
+)
 from kbert.data.cut import sample_rows, split_sizes
 from kbert.data.labels import sort_names
 
@@ -393,6 +401,50 @@ def test_unknown_endings_and_misplaced_options_are_refused(write):
     assert "columns=" in refusal(load_split, path, columns=("text",))
 
 
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_another_delimiter_is_recognised(write, mark):
+    rows = f"id{mark}text{mark}label\n1{mark}a, b, c{mark}0\n2{mark}b{mark}1\n"
+    for content in (rows, rows.replace(",", "")):  # ragged, and one long column
+        message = refusal(load_splits, write("a.csv", content))
+        assert f"separated by {mark!r}, not ','" in message
+        assert f"delimiter={mark!r}" in message and "save it with ','" in message
+    assert len(load_split(write("a.csv", rows), delimiter=mark)) == 2
+
+
+def test_a_column_with_marks_in_its_name_is_no_other_delimiter(write):
+    path = write("a.csv", "a;text;b\nx\n")
+    assert load_split(path, text="a;text;b").texts == ["x"]
+    assert "no column 'body'" in refusal(load_split, path, text="body")
+
+
+def test_bytes_that_are_no_text_leave_no_traceback(write, monkeypatch):
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    content = b"text,label\n\x8d\xff,1,\xfe\n\x9d\n"
+    message = refusal(load_splits, write("a.csv", content))
+    assert "not utf-8 text: byte 11 (line 2)" in message and "save it as" in message
+    assert not unraisable
+
+
+@pytest.mark.parametrize(
+    ("head", "what", "advice"),
+    [
+        (b"\x1f\x8b\x08\x00", "a gzip file", "unpack it first"),
+        (b"PK\x03\x04", "a zip archive or a spreadsheet", "export the sheet as CSV"),
+        (b"PAR1", "a Parquet file", "name it .parquet"),
+        (b"%PDF-1.7", "a PDF", "pass a text file"),
+    ],
+)
+def test_a_file_of_another_kind_says_what_to_do(write, head, what, advice):
+    message = refusal(load_splits, write("a.csv", head + bytes(20)))
+    assert what in message and advice in message
+
+
+def test_one_class_says_what_to_do(write):
+    assert "add rows of another" in refusal(load_splits, (["a", "b"], [1, 1]))
+    assert "raise the limit" in refusal(load_splits, (TEXTS, LABELS), limit=1)
+
+
 def test_ragged_rows_are_numbered_from_0_after_the_header(write):
     path = write("a.csv", "text,label\na,1\nb,c,0\n")
     message = refusal(load_splits, path)
@@ -585,7 +637,8 @@ def test_findings_count_and_name_rows():
     assert rows_of(findings.duplicates) == [1, 10]
     assert rows_of(findings.conflicts) == [2, 3]
     assert findings.leaks == Finding()
-    assert findings.conflicts.examples[0].text == "b"
+    (first, *_) = findings.conflicts.examples
+    assert isinstance(first, Example) and first.text == "b"
     assert json.loads(json.dumps(findings.to_json()))["nulls"]["count"] == 2
     assert findings.summary()[0] == (
         "2 rows with no text or no label (first: the DataFrame row 4); kept."
@@ -643,14 +696,23 @@ def test_pairs_repeat_only_as_pairs():
 
 
 def test_an_unlabelled_test_part_keeps_every_row(write, caplog):
+    caplog.set_level(logging.INFO, "kbert")
     test = write("test.csv", "id,text\n5,a\n6,a\n7,\n")
     splits = load_splits((TEXTS, LABELS), test=test, drop=("nulls", "duplicates"))
     assert splits.test.column("id") == [5, 6, 7]
     assert splits.findings.duplicates.count == 1
     assert splits.findings.duplicates.dropped == 0
-    assert caplog.records[0].levelno == logging.WARNING
+    assert caplog.records[0].levelno == logging.INFO  # as a contest's test file is
     message = refusal(load_splits, (TEXTS, LABELS), validation=test)
     assert "no column 'label'" in message
+
+
+@pytest.mark.parametrize("header", ["text,Label", "text,label"])
+def test_a_test_part_that_may_have_lost_its_labels_is_a_warning(write, caplog, header):
+    empty = "" if header.endswith("label") else "1"
+    test = write("test.csv", f"{header}\na,{empty}\n")
+    assert load_splits((TEXTS, LABELS), test=test).test.labels is None
+    assert caplog.records[0].levelno == logging.WARNING
 
 
 def test_bad_drops_are_refused():

@@ -43,6 +43,7 @@ def test_tweets_split_into_the_documented_sizes(shared_data):
 
 
 def test_tweets_folder_takes_the_test_file_unlabelled(shared_data, caplog):
+    caplog.set_level("INFO", "kbert")
     splits = load_splits(shared_data("tweets"), label="target", validation=0.2)
     assert (len(splits.train), len(splits.test)) == (6090, 3263)
     assert splits.test.labels is None and splits.test.label_names == ()

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from kbert import evaluation
 from kbert.evaluation import resampled
+from kbert.evaluation.inputs import check_probabilities
 
 AVERAGES = ("binary", "macro", "weighted")
 
@@ -131,7 +132,8 @@ def test_calibration_error_by_hand():
 def test_a_reliability_curve_counts_every_row_once():
     labels, probabilities = make_case(500, 3)
     curve = evaluation.reliability_curve(labels, probabilities)
-    assert curve.counts.sum() == 500 and len(curve.edges) == 16
+    assert isinstance(curve, evaluation.ReliabilityCurve)
+    assert curve.counts.sum() == 500 and len(curve.edges) == evaluation.NUM_BINS + 1
     filled = curve.counts > 0
     assert (np.isnan(curve.accuracies) == ~filled).all()
     middle = curve.confidences[filled]
@@ -142,6 +144,7 @@ def test_a_reliability_curve_counts_every_row_once():
 def test_precision_recall_points_are_scikit_learns():
     labels, probabilities = make_case(200, 2)
     points = evaluation.precision_recall_points(labels, probabilities)
+    assert isinstance(points, evaluation.PrecisionRecall)
     precision, recall, thresholds = sk.precision_recall_curve(
         labels, probabilities[:, 1]
     )
@@ -253,6 +256,17 @@ def test_resampled_metrics_of_the_rows_themselves_are_the_metrics(case):
         value = metrics[name]["value"]
         if value is not None:
             assert values[0] == pytest.approx(value, abs=1e-9), name
+
+
+def test_equal_scores_stay_equal_whatever_the_other_classes_have():
+    probabilities = np.array([[3, 2, 2, 2], [2, 2, 3, 2], [2, 3, 2, 2]]) / 9
+    assert len(set(probabilities.sum(axis=1))) > 1, "rounding no longer matters here"
+    labels = [3, 2, 1]
+    # Of class 3 all scores are equal: an area of a half, as scikit-learn has it.
+    checked = check_probabilities(probabilities)
+    assert sk.roc_auc_score([1, 0, 0], checked[:, 3]) == 0.5
+    np.testing.assert_array_equal(checked, probabilities)
+    assert evaluation.accuracy(labels, probabilities) == pytest.approx(2 / 3)
 
 
 @settings(max_examples=20, deadline=None)

@@ -1,6 +1,7 @@
 """The tweets recipe: what it reads, what it writes, what it says."""
 
 import json
+import subprocess
 import sys
 import time
 import types
@@ -10,6 +11,7 @@ import pytest
 
 from kbert.recipes import sources, tweets, tweets_data
 
+METRICS = ("accuracy", "log_loss")
 EMBEDDED = "all_minilm_l6_v2_en"
 FILES = [
     "config.json",
@@ -78,6 +80,46 @@ def test_a_sample_is_never_compared_with_documented_figures(small_run):
     assert rows and not any(row["comparable"] for row in rows)
 
 
+def test_the_report_measures_the_model_of_the_epoch_that_it_names(small_run):
+    """What was validated, kept, measured and saved are one model."""
+    import kbert
+
+    folder, _ = small_run
+    written = read_report(folder)
+    kept = written["history"][written["kept_epoch"] - 1]
+    best = max(epoch["val_accuracy"] for epoch in written["history"])
+    assert kept["val_accuracy"] == best
+    measured = {name: written["metrics"][name]["value"] for name in METRICS}
+    assert measured["log_loss"] == pytest.approx(kept["val_loss"], rel=1e-4)
+    assert measured["accuracy"] == pytest.approx(kept["val_accuracy"], abs=1e-6)
+    model = kbert.load_model(folder / "model.keras")
+    data = tweets_data.load_tweets(tweets_data.SAMPLE, seed=42, limit=96)
+    rows = data.splits.validation
+    found = kbert.evaluation.compute_metrics(rows.labels, model.predict(rows), "01")
+    assert found["log_loss"]["value"] == pytest.approx(measured["log_loss"], rel=1e-5)
+
+
+def test_the_report_names_the_classes_as_people_read_them(small_run):
+    folder, _ = small_run
+    written = read_report(folder)
+    assert written["label_names"] == ["other", "disaster"]
+    assert set(written["data"]["label_counts"]["train"]) == {"other", "disaster"}
+    assert {row["label_name"] for row in written["mistakes"]} <= {"other", "disaster"}
+    assert "For “disaster”" in (folder / "report.html").read_text("utf-8")
+
+
+def test_the_data_are_named_as_they_were_asked_for(small_run, monkeypatch, tmp_path):
+    """Nobody needs to know where this machine keeps the sample or Kaggle's cache."""
+    assert read_report(small_run[0])["data"]["source"] == str(tweets_data.SAMPLE)
+    sample = tweets_data.load_tweets(None, seed=42, limit=None)
+    assert sample.words == "kbert's bundled sample"
+    monkeypatch.setattr(
+        tweets_data, "find_kaggle_competition", lambda name: tweets_data.SAMPLE
+    )
+    cached = tweets_data.load_tweets(None, seed=42, limit=None)
+    assert cached.words == "Kaggle's nlp-getting-started" and cached.notice is None
+
+
 def test_the_submission_has_every_test_tweet_in_order(small_run):
     folder, _ = small_run
     lines = (folder / "submission.csv").read_text("utf-8").splitlines()
@@ -110,6 +152,23 @@ def test_the_saved_model_gives_the_submitted_predictions(small_run):
     classes = kbert.load_model(folder / "model.keras").predict(found.splits.test)
     lines = (folder / "submission.csv").read_text("utf-8").splitlines()[1:]
     assert [int(line.split(",")[1]) for line in lines] == classes.argmax(1).tolist()
+
+
+BLOCKED = ("keras_hub", "tensorflow", "tensorflow_text", "transformers", "datasets")
+
+
+def test_the_main_path_needs_neither_kerashub_nor_tensorflow(tmp_path):
+    argv = ["--data", str(tweets_data.SAMPLE), "--preset", EMBEDDED, "--limit", "32"]
+    argv += ["--epochs", "1", "--out", str(tmp_path / "run")]
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({BLOCKED!r}); "
+        f"from kbert.recipes import tweets; sys.exit(tweets.main({argv!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == FILES
 
 
 def test_a_train_file_alone_gives_no_submission(tmp_path):

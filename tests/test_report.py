@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from report_case import make_run
 
 from kbert import report
-from kbert.report import RunFolder, wording
+from kbert.report import RunFolder, plots, wording
 from kbert.report.plain import dump_csv, dump_json, to_plain
 
 # === Run folders ===
@@ -516,6 +516,43 @@ def test_one_epoch_and_lengths_of_one_token_are_drawn():
     page = page_of(history=history, lengths=np.ones(3, int), kept_epoch=None)
     assert_safe(page)
     assert page.tags.count("svg") == 3
+
+
+def texts_of(svg: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def test_tokens_and_texts_are_counted_in_whole_numbers():
+    svg = plots.plot_lengths(np.array([3, 4, 4, 5, 20, 21]), 22)
+    numbers = [text for text in texts_of(svg) if text[0].isdigit()]
+    assert numbers and all(text.isdigit() for text in numbers), numbers
+
+
+@pytest.mark.parametrize("ends", [(0.5, 0.5), (0.5, 0.51), (0.51, 0.5), (0.2, 0.9)])
+def test_the_names_of_two_lines_do_not_overlap(ends):
+    rows = [{"epoch": 1, "loss": 0.9, "val_loss": 0.1}]
+    rows.append({"epoch": 2, "loss": ends[0], "val_loss": ends[1]})
+    svg = plots.plot_metric(rows, "loss", 2)
+    heights = {
+        name: float(re.search(rf'y="([\d.]+)"[^>]*>{name}<', svg)[1])
+        for name in ("training", "validation")
+    }
+    gap = heights["validation"] - heights["training"]  # downwards, in points
+    assert abs(gap) > 12
+    assert gap > 0 or ends[1] > ends[0]
+
+
+def test_a_setting_that_was_not_given_and_a_blank_text_are_said():
+    mistake = {"row": 3, "text": " ", "label_name": "a", "predicted_name": "b"}
+    mistake |= {"probability": 0.9, "label_probability": 0.1}
+    page = page_of(config={"limit": None}, mistakes=[mistake])
+    assert "not set" in page.text and "(blank)" in page.text
+
+
+def test_documented_figures_without_notes_have_no_column_for_them():
+    row = {"name": "accuracy", "documented": 0.83, "comparable": False}
+    assert "Note" not in page_of(documented=[row]).text
+    assert "Note" in page_of(documented=[{**row, "note": "of a mean"}]).text
 
 
 def test_long_texts_on_a_far_cut_are_drawn():

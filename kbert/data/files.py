@@ -10,22 +10,23 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pyarrow as pa
+
+from kbert.data.delimited import read_delimited
+from kbert.data.encodings import (
+    block_bytes,
+    check_decodes,
+    first_line,
+    is_binary,
+    text_encoding,
+)
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 SUFFIXES = (*DELIMITERS, *JSON_SUFFIXES, *PARQUET_SUFFIXES)
-
-_BLOCK_BYTES = 256 << 20  # a row longer than this cannot be read; Arrow's limit is 2 GB
-_MAGIC = {
-    b"PAR1": "a Parquet file",
-    b"PK\x03\x04": "a zip archive or a spreadsheet",
-    b"\x1f\x8b": "a gzip file",
-    b"%PDF": "a PDF",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ def read_file(path: Path, reading: Reading) -> tuple[pa.Table, str]:
     delimiter = reading.delimiter or DELIMITERS.get(suffix)
     if delimiter is not None:
         words = {",": "CSV", "\t": "TSV"}.get(delimiter, "delimited text")
-        return _read_delimited(path, reading, delimiter), words
+        return read_delimited(path, reading, delimiter), words
     if reading.columns is not None or reading.quoting is not None:
         raise ValueError(
             f"columns= and quoting= describe delimited text, but {path} is not named "
@@ -107,7 +108,7 @@ def flat_columns(schema: pa.Schema, reading: Reading) -> list[str]:
         field.name
         for field in schema
         if field.name in reading.wanted
-        or not (pa.types.is_nested(field.type) or _is_binary(field.type))
+        or not (pa.types.is_nested(field.type) or is_binary(field.type))
     ]
 
 
@@ -116,10 +117,6 @@ def suggest(name: str, known: Iterable[str]) -> str:
     lowered = {other.lower(): other for other in known}
     near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
     return f"; did you mean {lowered[near[0]]!r}?" if near else "."
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _check_is_file(path: Path) -> None:
@@ -139,170 +136,11 @@ def _check_is_file(path: Path) -> None:
         raise ValueError(f"{path} is empty (0 bytes); pass a file with rows.")
 
 
-# === Encodings ===
-
-
-def _text_encoding(path: Path, encoding: str) -> str:
-    """Return the codec's own name after refusing files that are no text at all."""
-    try:
-        "".encode(encoding)
-    except LookupError:
-        raise ValueError(
-            f'unknown encoding {encoding!r}; pass one of Python\'s, such as "utf-8", '
-            '"cp1252" or "latin-1".'
-        ) from None
-    name = codecs.lookup(encoding).name
-    with path.open("rb") as file:
-        head = file.read(8192)
-    for magic, what in _MAGIC.items():
-        if head.startswith(magic):
-            raise ValueError(f"{path} is {what}, not text; name it by its format.")
-    if b"\0" in head and not name.startswith(("utf-16", "utf-32")):
-        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise ValueError(f'{path} is UTF-16, not {name}; pass encoding="utf-16".')
-        raise ValueError(
-            f"{path} is binary, not text: byte {head.index(0):,} is 0x00; pass a text "
-            "file, or name it by its format."
-        )
-    return "utf-8" if name == "utf-8-sig" else name
-
-
-def _check_decodes(path: Path, encoding: str) -> None:
-    """Raise a sentence about the first byte that is not text in this encoding."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    position, line = 0, 1
-    with path.open("rb") as file:
-        chunk = b"-"
-        while chunk:
-            chunk = file.read(1 << 20)
-            pending = len(decoder.getstate()[0])
-            try:
-                decoder.decode(chunk, final=not chunk)
-            except UnicodeError as error:
-                start = getattr(error, "start", 0)
-                line += chunk[: max(start - pending, 0)].count(b"\n")
-                _refuse_encoding(path, encoding, position - pending + start, line)
-            position += len(chunk)
-            line += chunk.count(b"\n")
-
-
-def _refuse_encoding(path: Path, encoding: str, offset: int, line: int) -> NoReturn:
-    other = '"cp1252" or "latin-1"' if encoding == "utf-8" else '"utf-8"'
-    raise ValueError(
-        f"{path} is not {encoding} text: byte {offset:,} (line {line:,}) cannot be "
-        f"decoded; name the file's own encoding, such as encoding={other}."
-    ) from None
-
-
-# === Delimited text ===
-
-
-def _read_delimited(path: Path, reading: Reading, delimiter: str) -> pa.Table:
-    from pyarrow import csv
-
-    encoding = _text_encoding(path, reading.encoding)
-    quoting = delimiter != "\t" if reading.quoting is None else reading.quoting
-    ragged: list[Any] = []
-
-    def refuse(row: Any) -> str:
-        ragged.append(row)
-        return "error"
-
-    try:
-        table = csv.read_csv(
-            str(path),
-            read_options=csv.ReadOptions(
-                use_threads=False,  # with threads Arrow does not know row numbers
-                block_size=_block_bytes(path),
-                column_names=reading.columns,
-                encoding=encoding,
-            ),
-            parse_options=csv.ParseOptions(
-                delimiter=delimiter,
-                quote_char='"' if quoting else False,
-                newlines_in_values=quoting,
-                invalid_row_handler=refuse,
-            ),
-            convert_options=_convert_options(reading),
-        )
-    except (pa.ArrowInvalid, UnicodeError) as error:
-        if ragged:
-            _refuse_ragged(path, ragged[0], reading, quoting)
-        _check_decodes(path, encoding)
-        if "Empty CSV file" in str(error):
-            raise ValueError(f"{path} has no line; pass a file with rows.") from None
-        raise ValueError(f"cannot read {path}: {_first_line(error)}.") from None
-    if any(_is_binary(field.type) for field in table.schema):
-        _check_decodes(path, encoding)  # Arrow reads undecodable columns as bytes
-    if quoting:
-        _check_last_quote(path, table, encoding)
-    return table
-
-
-def _convert_options(reading: Reading) -> Any:
-    """Keep texts and labels as written: "NA" and "null" are words, "007" a name.
-
-    Only an empty cell without quotes is null. Other columns get Arrow's types.
-    """
-    from pyarrow import csv
-
-    return csv.ConvertOptions(
-        column_types={name: pa.large_string() for name in reading.wanted},
-        null_values=[""],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-    )
-
-
-def _block_bytes(path: Path) -> int:
-    return max(1 << 20, min(2 * path.stat().st_size, _BLOCK_BYTES))
-
-
-def _refuse_ragged(path: Path, row: Any, reading: Reading, quoting: bool) -> NoReturn:
-    number = row.number - (1 if reading.columns is not None else 2)
-    hint = "add what is missing, or quote fields that hold the delimiter"
-    if quoting and "\n" in row.text.rstrip("\r\n"):
-        hint = 'look for a quote (") that is never closed, or pass quoting=False'
-    elif not quoting and '"' in row.text:
-        hint = "pass quoting=True if quotes (\") enclose the file's fields"
-    start = row.text[:40] + ("..." if len(row.text) > 40 else "")
-    raise ValueError(
-        f"{path} needs {row.expected_columns} fields a row, but row {number:,} has "
-        f"{row.actual_columns} ({start!r}); {hint}."
-    ) from None
-
-
-def _check_last_quote(path: Path, table: pa.Table, encoding: str) -> None:
-    """Refuse a file whose last field opens a quote that nothing closes.
-
-    Arrow, like Python's csv module, takes all the rest of the file as that field.
-    The field then is the file's very end, right behind its opening quote.
-    """
-    if not len(table):
-        return
-    value = table.column(table.num_columns - 1)[-1].as_py()
-    if not isinstance(value, str) or not value.strip('"'):
-        return
-    tail = ('"' + value.replace('"', '""')).encode(encoding.removesuffix("-sig"))
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - len(tail)))
-        if file.read() == tail:
-            raise ValueError(
-                f"{path} ends inside a quoted field that begins in row "
-                f"{len(table) - 1:,} ({value[:40]!r}); close the quote, or pass "
-                "quoting=False."
-            )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(". ")
-
-
 # === JSON lines ===
 
 
 def _read_json_lines(path: Path, reading: Reading) -> pa.Table:
-    encoding = _text_encoding(path, reading.encoding)
+    encoding = text_encoding(path, reading.encoding)
     try:
         table = _parse_json_lines(path, encoding, None)
         # Arrow turns a column of nothing but dates into timestamps; texts stay texts.
@@ -316,9 +154,9 @@ def _read_json_lines(path: Path, reading: Reading) -> pa.Table:
         table = table.select(flat_columns(table.schema, reading))
         table.validate(full=True)  # Arrow's JSON reader takes any bytes as text
     except (pa.ArrowInvalid, UnicodeError) as error:
-        _check_decodes(path, encoding)
+        check_decodes(path, encoding)
         _explain_json_lines(path, encoding, reading.wanted)
-        raise ValueError(f"cannot read {path}: {_first_line(error)}.") from None
+        raise ValueError(f"cannot read {path}: {first_line(error)}.") from None
     return table
 
 
@@ -333,7 +171,7 @@ def _parse_json_lines(path: Path, encoding: str, schema: pa.Schema | None) -> pa
             stream = pa.transcoding_input_stream(pa.PythonFile(file), encoding, "utf-8")
         return json.read_json(
             stream,
-            read_options=json.ReadOptions(block_size=_block_bytes(path)),
+            read_options=json.ReadOptions(block_size=block_bytes(path)),
             parse_options=json.ParseOptions(explicit_schema=schema),
         )
 
@@ -351,7 +189,7 @@ def _explain_json_lines(path: Path, encoding: str, wanted: tuple[str, ...]) -> N
             try:
                 value = json.loads(line)
             except ValueError as error:
-                reason = _first_line(error).partition(": line")[0]
+                reason = first_line(error).partition(": line")[0]
                 raise ValueError(
                     f"{path} is not JSON in line {number:,}: {reason}; write one "
                     "object a line."
@@ -394,6 +232,6 @@ def _read_parquet(path: Path, reading: Reading) -> pa.Table:
             return file.read(columns=flat_columns(file.schema_arrow, reading))
     except (pa.ArrowException, OSError) as error:
         raise ValueError(
-            f"cannot read {path} as Parquet: {_first_line(error)}; write it again, "
+            f"cannot read {path} as Parquet: {first_line(error)}; write it again, "
             "or name it by its format."
         ) from None

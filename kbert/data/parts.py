@@ -115,10 +115,16 @@ def check_classes(train: Part, names: tuple[str, ...], limit: int | None) -> Non
     """Refuse training data of one class."""
     present = np.unique(np.asarray(train.row_labels))
     if len(present) < 2:
-        because = f" that limit={limit} leaves" if limit is not None else ""
+        because, advice = "", "add rows of another"
+        if limit is not None:
+            because, advice = (
+                f" that limit={limit} leaves",
+                "raise the limit or " + advice,
+            )
         raise ValueError(
             f"{describe_labels(train.source)} has one class only, "
-            f"{names[present[0]]!r}, among the rows{because}; a classifier needs two."
+            f"{names[present[0]]!r}, among the rows{because}; a classifier needs two: "
+            f"{advice}."
         )
 
 

@@ -12,10 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kbert.data.files import SUFFIXES, Reading, flat_columns, read_file, suggest
+from kbert.data.files import Reading, flat_columns, read_file, suggest
 
-PARTS = ("train", "validation", "test")
-_FILE_STEMS = {"train": ("train",), "validation": ("validation", "val", "dev")}
 _UNCONVERTIBLE = (pa.ArrowException, UnicodeEncodeError, OverflowError)
 _LISTED_COLUMNS = 20  # names shown in an error
 
@@ -66,51 +64,6 @@ class Source:
         return len(self.table)
 
 
-def find_parts(source: Any) -> dict[str, Any]:
-    """Find the parts that a source comes in.
-
-    Args:
-        source: anything `read_source` takes, or a mapping (`datasets.DatasetDict`) or
-            folder that holds `train` and perhaps `validation` and `test`.
-
-    Returns:
-        Part name to its source; a source of one part is the `train` part.
-
-    Raises:
-        FileNotFoundError: a folder has no train file.
-        ValueError: a mapping has no `train`.
-    """
-    if isinstance(source, Mapping):
-        if "train" not in source:
-            raise ValueError(
-                "a mapping of splits needs 'train'; received the keys "
-                f"{', '.join(map(repr, source))}."
-            )
-        return {part: source[part] for part in PARTS if part in source}
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        if path.is_dir() and path.suffix.lower() not in SUFFIXES:
-            return _find_files(path)
-    return {"train": source}
-
-
-def _find_files(folder: Path) -> dict[str, Path]:
-    found = {}
-    for part in PARTS:
-        stems = _FILE_STEMS.get(part, (part,))
-        paths = [folder / f"{stem}{end}" for stem in stems for end in SUFFIXES]
-        existing = [path for path in paths if path.is_file()]
-        if existing:
-            found[part] = existing[0]
-    if "train" not in found:
-        held = sorted(path.name for path in folder.iterdir())[:_LISTED_COLUMNS]
-        raise FileNotFoundError(
-            f"the folder {folder} has no train.csv (nor .tsv, .jsonl or .parquet); it "
-            f"holds {', '.join(held) or 'nothing'}. Pass the file itself."
-        )
-    return found
-
-
 def read_source(
     source: Any, reading: Reading, *, label_optional: bool = False
 ) -> Source:
@@ -136,7 +89,8 @@ def read_source(
     else:
         read = _read_object(source, reading)
     if label_optional and _is_unlabelled(read):
-        logging.getLogger("kbert").warning(
+        logging.getLogger("kbert").log(
+            logging.INFO if _is_plainly_unlabelled(read) else logging.WARNING,
             "%s has no labels in a column %r, so this part is unlabelled.",
             read.name,
             read.label,
@@ -152,6 +106,17 @@ def _is_unlabelled(source: Source) -> bool:
     if source.label not in source.table.column_names:
         return True
     return source.table.column(source.label).null_count == len(source)
+
+
+def _is_plainly_unlabelled(source: Source) -> bool:
+    """Whether no column looks like the label's, as in a contest's test file.
+
+    An empty column, or one of nearly that name, may be a mistake.
+    """
+    texts = (source.text, source.text_pair)
+    others = [name for name in source.table.column_names if name not in texts]
+    label = str(source.label)
+    return label not in others and suggest(label, others) == "."
 
 
 def _read_path(path: Path, reading: Reading) -> Source:

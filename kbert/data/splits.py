@@ -11,6 +11,7 @@ import numpy as np
 
 from kbert.data.files import Reading, suggest
 from kbert.data.findings import KINDS, Findings
+from kbert.data.folders import find_parts
 from kbert.data.labels import find_classes
 from kbert.data.parts import (
     Part,
@@ -24,7 +25,7 @@ from kbert.data.parts import (
     label_parts,
     limit_part,
 )
-from kbert.data.sources import Source, find_parts, read_source
+from kbert.data.sources import Source, read_source
 from kbert.data.split import Split
 
 

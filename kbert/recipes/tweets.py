@@ -38,8 +38,9 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse values that no run can use."""
-        for name in ("epochs", "batch_size", "max_length", "limit"):
+        for name in ("epochs", "batch_size", "limit"):
             cli.require_at_least(self, name, 1)
+        cli.require_at_least(self, "max_length", 3)  # one between [CLS] and [SEP]
         cli.require_at_least(self, "seed", 0)
         if not 0 < self.learning_rate < 1:
             rate = f"received {self.learning_rate}. The documented one is 2e-5."

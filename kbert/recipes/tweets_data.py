@@ -11,7 +11,8 @@ COMPETITION = "nlp-getting-started"
 SAMPLE = SAMPLES / "tweets"
 DOCUMENTED_PRESET = "bert_base_en_uncased"
 NUM_DOCUMENTED_ROWS = 7_613
-LABEL_NAMES = ("0", "1")  # other tweets, tweets about a disaster
+LABEL_NAMES = ("0", "1")  # as the files have them
+LABEL_WORDS = ("other", "disaster")  # as people read them
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,13 @@ class Tweets:
         splits: train and validation, 80 : 20 at random; test: all the unlabelled
             tweets, in their file's order, if there are any.
         test_ids: their ids.
+        words: where they are from, as people read it.
         notice: a sentence that says what stands in for the documented data, if it does.
     """
 
     splits: Splits
     test_ids: list[Any]
+    words: str
     notice: str | None
 
     @property
@@ -58,11 +61,12 @@ def load_tweets(data: Path | None, *, seed: int, limit: int | None) -> Tweets:
         FileNotFoundError: there is no such file.
         ValueError: the files are not as they should be.
     """
-    notice = None
+    notice, place = None, str(data)
     if data is None:
         data = find_kaggle_competition(COMPETITION)
+        place = f"Kaggle's {COMPETITION}"
     if data is None:
-        data = SAMPLE
+        data, place = SAMPLE, "kbert's bundled sample"
         notice = (
             "The documented data (Kaggle's disaster tweets, 7,613 of them) needs a "
             "Kaggle account and was not found, so kbert's bundled sample of invented "
@@ -86,10 +90,16 @@ def load_tweets(data: Path | None, *, seed: int, limit: int | None) -> Tweets:
             f"{', '.join(splits.label_names[:5])}. Write 1 for tweets about a disaster."
         )
     if test_path is None:
-        return Tweets(splits, [], notice)
+        return Tweets(splits, [], place, notice)
     # Read once more without the limit, which is for training: all are predicted.
     test = load_split(test_path, text="text")
-    return Tweets(replace(splits, test=test), test.column("id"), notice)
+    ids = test.column("id")
+    if None in ids:
+        raise ValueError(
+            f"column 'id' of {test_path} is null in row {ids.index(None):,}; give "
+            "every tweet its id, which submission.csv repeats."
+        )
+    return Tweets(replace(splits, test=test), ids, place, notice)
 
 
 def _find_files(data: Path) -> tuple[Path, Path | None]:

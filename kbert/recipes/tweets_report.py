@@ -3,17 +3,20 @@
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kbert import evaluation, report
 from kbert.callbacks import Progress, format_seconds
+from kbert.data import Split
 from kbert.presets import Preset, count_parameters
 from kbert.recipes.interruption import to_json
-from kbert.recipes.tweets_data import DOCUMENTED_PRESET, Tweets
+from kbert.recipes.tweets_data import DOCUMENTED_PRESET, LABEL_WORDS, Tweets
 from kbert.text import Preprocessor
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from kbert.models import Model
     from kbert.recipes.tweets import Config
 
@@ -127,6 +130,7 @@ class Experiment:
             ("training loss", DOCUMENTED_LOSSES, "loss", ""),
             ("validation accuracy", DOCUMENTED_ACCURACIES, "val_accuracy", _PLAIN),
         ]
+        comparable = self.is_comparable
         figures: list[dict[str, Any]] = []
         for name, values, key, note in per_epoch:
             for epoch, documented in enumerate(values, 1):
@@ -134,13 +138,13 @@ class Experiment:
                     history[epoch - 1].get(key) if epoch <= len(history) else None
                 )
                 row = {"name": f"{name}, epoch {epoch}", "documented": documented}
-                figures.append({**row, "measured": measured, "note": note})
+                row |= {"measured": measured, "note": note if comparable else ""}
+                figures.append(row)
         kept = {
             "name": "validation accuracy of the kept epoch, mean over batches",
             "documented": DOCUMENTED_ACCURACIES[-1],
             "measured": metrics["batch_mean_accuracy"]["value"],
         }
-        comparable = self.is_comparable
         return [{**row, "comparable": comparable} for row in [*figures, kept]]
 
 
@@ -216,7 +220,8 @@ def _build_run(
     progress: Progress,
 ) -> report.Run:
     config, preset, tweets = experiment.config, experiment.preset, experiment.tweets
-    splits, names = tweets.splits, tweets.splits.label_names
+    names = LABEL_WORDS
+    splits = replace(tweets.splits, label_names=names, source=tweets.words)
     validation, preprocessor = splits.validation, model.preprocessor
     assert validation is not None and preprocessor is not None
     encoded = preprocessor.encode(tweets.labelled_texts)
@@ -230,11 +235,7 @@ def _build_run(
         title="Disaster tweets",
         question=_QUESTION,
         command=_write_command(config, folder),
-        preset={
-            "name": preset.name,
-            "source": preset.source,
-            "num_parameters": count_parameters(preset.config),
-        },
+        preset=_describe_preset(preset),
         data=report.describe_data(
             splits, encoded.truncation, max_length=preprocessor.max_length
         ),
@@ -251,13 +252,7 @@ def _build_run(
             "total": time.perf_counter() - experiment.started,
         },
         label_names=names,
-        mistakes=evaluation.find_mistakes(
-            validation.labels,
-            probabilities,
-            validation.texts,
-            names,
-            rows=validation.rows,
-        ),
+        mistakes=_find_mistakes(validation, probabilities),
         labels=validation.labels,
         probabilities=probabilities,
         lengths=encoded.full_lengths,
@@ -265,10 +260,24 @@ def _build_run(
     )
 
 
+def _describe_preset(preset: Preset) -> dict[str, Any]:
+    return {
+        "name": preset.name,
+        "source": preset.source,
+        "num_parameters": count_parameters(preset.config),
+    }
+
+
 def _find_kept_epoch(config: "Config", epochs: Sequence[dict]) -> int:
     if config.as_documented:
         return len(epochs)
     return max(epochs, key=lambda epoch: epoch["val_accuracy"])["epoch"]
+
+
+def _find_mistakes(rows: Split, probabilities: "np.ndarray") -> list[dict[str, Any]]:
+    return evaluation.find_mistakes(
+        rows.labels, probabilities, rows.texts, LABEL_WORDS, rows=rows.rows
+    )
 
 
 def _describe_device(model: "Model") -> dict[str, Any]:

@@ -62,10 +62,10 @@ def plot_metric(
             axes.axvline(kept_epoch, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
         for _, color, epochs, values in lines:
             axes.plot(epochs, values, color=color, marker="o", markersize=4.5)
+        axes.margins(y=0.12)
         _name_lines(axes, lines)
         _count_epochs(axes, lines)
         axes.grid(axis="x", visible=False)
-        axes.margins(y=0.12)
         text = "; ".join(
             f"{name}: {', '.join(f'{v:.3f}' for v in values[:50])}"
             for name, _, _, values in lines
@@ -84,19 +84,26 @@ def _points(history: Sequence[Mapping[str, Any]], key: str) -> tuple[list, list]
 
 
 def _name_lines(axes: Any, lines: Sequence[tuple]) -> None:
-    """Write each line's name at its end, apart from the other's."""
+    """Write each line's name behind its end, apart from the other's."""
+    bottom, top = axes.get_ylim()
     ends = [line[3][-1] for line in lines]
+    # Two names need a tenth of the height between them; the higher end's goes up.
+    lack = max(0.0, 0.1 - abs(ends[0] - ends[-1]) / (top - bottom)) / 2
     for index, (name, color, epochs, values) in enumerate(lines):
         others = [end for other, end in enumerate(ends) if other != index]
-        above = not others or values[-1] > others[0] or (values[-1] == others[0] > 0)
+        shift = 0.0
+        if others:
+            is_higher = (values[-1], -index) > (others[0], index - 1)
+            shift = lack if is_higher else -lack
         axes.annotate(
             name,
-            (epochs[-1], values[-1]),
-            xytext=(0, 8 if above else -8),
+            (epochs[-1], values[-1] + shift * (top - bottom)),
+            xytext=(9, 0),
             textcoords="offset points",
-            ha="right",
-            va="bottom" if above else "top",
+            ha="left",
+            va="center",
             color=color,
+            annotation_clip=False,
         )
 
 
@@ -119,6 +126,8 @@ def plot_reliability(labels: np.ndarray, probabilities: np.ndarray) -> str:
     Returns:
         The plot.
     """
+    from matplotlib.ticker import MaxNLocator
+
     curve = reliability_curve(labels, probabilities)
     filled = curve.counts > 0
     lowest = 1 / probabilities.shape[1]
@@ -136,6 +145,7 @@ def plot_reliability(labels: np.ndarray, probabilities: np.ndarray) -> str:
             curve.edges[:-1], curve.counts, width, align="edge", color=FIRST,
             edgecolor=SURFACE, linewidth=1,
         )  # fmt: skip
+        lower.yaxis.set_major_locator(MaxNLocator(2, integer=True))
         lower.set_ylabel("rows")
         lower.set_xlabel("probability of the predicted class")
         lower.set_xlim(min(0.48, np.floor(lowest * 10) / 10 - 0.02), 1.01)
@@ -238,6 +248,8 @@ def plot_lengths(lengths: np.ndarray, max_length: int | None) -> str:
     Returns:
         The plot.
     """
+    from matplotlib.ticker import MaxNLocator
+
     longest = int(lengths.max())
     width = max(1, -(-longest // _MAX_BARS))
     # Bars end at the cut, so that none holds texts of both sides.
@@ -256,6 +268,8 @@ def plot_lengths(lengths: np.ndarray, max_length: int | None) -> str:
         if max_length is not None:
             _mark_cut(axes, max_length, longest)
         axes.set_xlim(0, max(longest, min(max_length or 0, 2 * longest)) + width)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.set_ylabel("texts")
         axes.set_xlabel("tokens")
         axes.grid(axis="x", visible=False)

@@ -27,12 +27,14 @@ def arrange(run: Run) -> dict[str, Any]:
     Returns:
         What the templates show, by name.
     """
+    apart = [row for row in run.documented if not row.get("comparable")]
     return {
         "run": run,
         "headlines": _headlines(run.metrics),
         "figures": _figures(run.metrics),
         "compared": [row for row in run.documented if row.get("comparable")],
-        "apart": [row for row in run.documented if not row.get("comparable")],
+        "apart": apart,
+        "apart_has_notes": any(row.get("note") for row in apart),
         "label_names": _label_names(run),
         "confusion": _confusion(run),
         "confusions": _confusions(run),
