@@ -179,6 +179,11 @@ class Model(SavedModel):
         Returns:
             What Keras returns.
         """
+        if not self.compiled:
+            raise ValueError(
+                "the model is not compiled, so it has no loss to evaluate; call "
+                "model.compile(loss=..., metrics=[...]) first."
+            )
         if quantize is not None:
             arguments = (x, y, batch_size, verbose, sample_weight)
             exact = self.evaluate(*arguments, **kw)

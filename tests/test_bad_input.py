@@ -231,6 +231,7 @@ def test_disk_full_while_saving(capsys, tmp_path):
     assert left <= {"config.json", "history.csv"}, "something half written is left"
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_epoch_2_keeps_what_was_trained(tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-u", "-m", "kbert.recipes.tweets", "--data", SAMPLE]

@@ -94,6 +94,7 @@ def quick_records(tmp_path_factory):
     return records.read_records(results)
 
 
+@pytest.mark.slow
 def test_every_script_on_torch_alone_ends_with_one_json_object(quick_records):
     assert len(quick_records) == len(FAST)
 

@@ -199,6 +199,7 @@ def test_logits_of_pairs_equal_transformers(minilm, our_minilm, texts):
     np.testing.assert_allclose(ours, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_logits_stay_near_transformers(minilm, texts):
     model = build_twin(
         "all_minilm_l6_v2_en", minilm[0],

@@ -602,3 +602,11 @@ def test_train_on_batch_and_predict_on_batch_take_arrays():
     shown = model.predict_on_batch(make_arrays())
     np.testing.assert_allclose(shown, model.predict(TEXTS), atol=1e-6)
     assert not torch.is_tensor(shown)
+
+
+def test_evaluating_a_model_that_was_not_compiled_is_one_sentence():
+    model = tiny.build_model(compile=False)
+    with pytest.raises(
+        ValueError, match="the model is not compiled, so it has no loss"
+    ):
+        model.evaluate(TEXTS, LABELS, verbose=0)

@@ -84,6 +84,7 @@ def test_the_python_example_is_eight_lines():
     assert lines[0] == "import kbert" and len(lines) == 8
 
 
+@pytest.mark.slow
 def test_the_python_example_prints_what_the_readme_shows(monkeypatch):
     (example,) = blocks("python")
     monkeypatch.chdir(ROOT)

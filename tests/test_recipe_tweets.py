@@ -157,6 +157,7 @@ def test_the_saved_model_gives_the_submitted_predictions(small_run):
 BLOCKED = ("keras_hub", "tensorflow", "tensorflow_text", "transformers", "datasets")
 
 
+@pytest.mark.slow
 def test_the_main_path_needs_neither_kerashub_nor_tensorflow(tmp_path):
     argv = ["--data", str(tweets_data.SAMPLE), "--preset", EMBEDDED, "--limit", "32"]
     argv += ["--epochs", "1", "--out", str(tmp_path / "run")]

@@ -171,6 +171,7 @@ print(sorted(set({BLOCKED!r}) & set(sys.modules)))
 """
 
 
+@pytest.mark.slow
 def test_nothing_imports_tensorflow_where_it_is_installed(tmp_path):
     found = tiny.run_python(NOT_IMPORTED, MODEL=str(tmp_path / "model.keras"))
     assert found.strip() == "[]"

@@ -35,7 +35,7 @@ def use_device(device: str) -> AbstractContextManager:
     num_gpus = torch.cuda.device_count()
     if kind == "cuda" and int(number or 0) >= num_gpus:
         raise RuntimeError(
-            f"--device {device} needs that CUDA GPU and a torch built for it; torch "
+            f"--device {device} needs such a CUDA GPU and a torch built for it; torch "
             f"finds {num_gpus or 'none'}. Use --device cpu or auto."
         )
     return keras.device(device.replace("gpu", "cuda"))
