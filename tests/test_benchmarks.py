@@ -140,6 +140,7 @@ def test_tables_and_plots_are_what_the_records_make_of_them():
     assert [str(path) for path in tables.find_stale()] == []
 
 
+@pytest.mark.slow
 def test_stale_tables_are_found_and_written_once(quick_records, tmp_path):
     results, document = tmp_path / "results", tmp_path / "README.md"
     for record in quick_records:
@@ -156,6 +157,7 @@ def test_stale_tables_are_found_and_written_once(quick_records, tmp_path):
     assert "tiny-random" in text and "not measured" in text
 
 
+@pytest.mark.slow
 def test_a_record_is_never_overwritten(quick_records, tmp_path):
     first = records.write_record(quick_records[0], tmp_path)
     second = records.write_record(quick_records[0], tmp_path)
