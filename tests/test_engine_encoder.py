@@ -646,7 +646,7 @@ def test_each_layer_draws_masks_of_its_own(monkeypatch):
     monkeypatch.setattr(Dropout, "draw", keep)
     backbone, inputs = build_backbone(dropout=0.5), build_batch("bert", [8] * 4)
     encode_in_training(backbone, inputs)
-    hidden = [mask.float() for mask in masks if mask.shape == (32, 16)]
+    hidden = [mask[:32].float() for mask in masks if mask.ndim == 2]
     assert len(hidden) == 1 + 2 * backbone.config.num_layers
     for index, one in enumerate(hidden):
         for two in hidden[:index]:

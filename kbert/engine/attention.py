@@ -42,7 +42,7 @@ def attend(
             heads = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         else:
             heads = _attend_group(q, k, v, group, dropout)[0]
-        _merge(heads[None], output, group, single=query is not None)
+        _put_heads(heads, output, group, single=query is not None)
     return output
 
 
@@ -65,33 +65,32 @@ def _split(projected, query, group: Group, num_heads: int):
     return q, *parts.unbind()
 
 
-def _take_apart(
-    packed, group: Group, num_heads: int, num_parts: int, empty_is_zero: bool = False
-):
-    """Return a group's tokens as (parts, rows, heads, length, dim), contiguous.
+def _take_apart(packed, group: Group, num_heads: int, num_parts: int):
+    """Return a group's tokens as (parts, rows, heads, length, dim).
 
-    An empty slot repeats a token, as nobody attends to it; the gradient that comes
-    back through it has to be zero.
+    An empty slot holds the spare token. Nobody attends to it, and the gradient that
+    reaches it is zero, as nothing is made of it.
     """
-    x = packed[group.start : group.stop]
-    if group.slots is not None and empty_is_zero:
-        slotted = x.new_zeros(group.num_rows * group.length, x.shape[1])
-        x = slotted.index_copy_(0, group.slots, x)
-    elif group.sources is not None:
-        x = x.index_select(0, group.sources)
-    x = x.reshape(group.num_rows, group.length, num_parts, num_heads, -1)
-    return x.permute(2, 0, 3, 1, 4).contiguous()
+    dim = packed.shape[1] // (num_parts * num_heads)
+    index = group.index_heads(num_parts, num_heads)
+    x = packed.reshape(-1, dim).index_select(0, index)
+    return x.view(num_parts, group.num_rows, num_heads, group.length, dim)
 
 
-def _merge(parts, packed, group: Group, single: bool) -> None:
+def _merge(parts, packed, group: Group) -> None:
     """Write (parts, rows, heads, length, dim) back into packed (tokens, width)."""
-    x = parts.permute(1, 3, 0, 2, 4).reshape(-1, packed.shape[1])
+    num_parts, _, num_heads, _, dim = parts.shape
+    index = group.index_tokens(num_parts, num_heads)
+    target = packed[group.start : group.stop].view(-1, dim)
+    torch.index_select(parts.reshape(-1, dim), 0, index, out=target)
+
+
+def _put_heads(heads, output, group: Group, single: bool) -> None:
+    """Write a group's (rows, heads, length, dim) into the output of attention."""
     if single:
-        packed[group.first_row : group.first_row + group.num_rows] = x
-    elif group.slots is None:
-        packed[group.start : group.stop] = x
+        output[group.first_row : group.first_row + group.num_rows] = heads.flatten(1)
     else:
-        torch.index_select(x, 0, group.slots, out=packed[group.start : group.stop])
+        _merge(heads[None], output, group)
 
 
 def _cast_bias(group: Group, like: torch.Tensor):
@@ -111,58 +110,61 @@ def _attend_group(q, k, v, group: Group, dropout: Dropout | None):
     return heads, probabilities, mask
 
 
-def _differentiate_group(q, k, v, d_heads, probabilities, mask):
-    """Return the gradients of a group's query, key and value."""
+def _differentiate_group(q, k, v, probabilities, mask, d_heads, outputs):
+    """Write the gradients of a group's query, key and value into three tensors."""
+    d_q, d_k, d_v = outputs
     d_probabilities = torch.matmul(d_heads, v.transpose(2, 3))
     dropped = probabilities
     if mask is not None:
         dropped = probabilities * mask
         d_probabilities *= mask
-    d_v = torch.matmul(dropped.transpose(2, 3), d_heads)
+    torch.matmul(dropped.transpose(2, 3), d_heads, out=d_v)
     d_scores = torch._softmax_backward_data(
         d_probabilities, probabilities, -1, probabilities.dtype
     )
     d_scores *= q.shape[-1] ** -0.5
-    return torch.matmul(d_scores, k), torch.matmul(d_scores.transpose(2, 3), q), d_v
+    torch.matmul(d_scores, k, out=d_q)
+    torch.matmul(d_scores.transpose(2, 3), q, out=d_k)
 
 
 class _Attention(torch.autograd.Function):
-    """Keeps the probabilities of each group and nothing else between the passes."""
+    """Keeps query, key, value and probabilities of each group between the passes."""
 
     @staticmethod
     def forward(ctx, projected, query, packing, num_heads, dropout):
         ctx.packing, ctx.num_heads = packing, num_heads
         ctx.scale = 1.0 if dropout is None else dropout.scale
+        ctx.shapes = projected.shape, None if query is None else query.shape
         ctx.kept = []
         width = projected.shape[-1] // (3 if query is None else 2)
         output = _empty_output(projected, query, packing, width)
         for group in packing.groups:
             q, k, v = _split(projected, query, group, num_heads)
             heads, *kept = _attend_group(q, k, v, group, dropout)
-            _merge(heads[None], output, group, single=query is not None)
-            ctx.kept.append(kept)
-        ctx.save_for_backward(projected, query)
+            _put_heads(heads, output, group, single=query is not None)
+            ctx.kept.append((q, k, v, *kept))
         return output
 
     @staticmethod
     def backward(ctx, gradient):
-        projected, query = ctx.saved_tensors
-        d_projected = torch.empty_like(projected)
+        shape, query_shape = ctx.shapes
+        d_projected = gradient.new_empty(shape)
         d_projected[ctx.packing.num_real_tokens :] = 0
-        d_query = None if query is None else torch.empty_like(query)
+        d_query = None if query_shape is None else gradient.new_empty(query_shape)
         gradient = gradient * ctx.scale if ctx.scale != 1.0 else gradient
         for group, kept in zip(ctx.packing.groups, ctx.kept, strict=True):
-            q, k, v = _split(projected, query, group, ctx.num_heads)
-            if query is None:
-                d_heads = _take_apart(
-                    gradient, group, ctx.num_heads, 1, empty_is_zero=True
-                )[0]
-                parts = _differentiate_group(q, k, v, d_heads, *kept)
+            q, k, v, probabilities, mask = kept
+            if query_shape is None:
+                d_heads = _take_apart(gradient, group, ctx.num_heads, 1)[0]
+                parts = k.new_empty(3, *k.shape)
+                outputs = parts.unbind()
             else:
                 rows = slice(group.first_row, group.first_row + group.num_rows)
                 d_heads = gradient[rows].view(q.shape)
-                d_q, *parts = _differentiate_group(q, k, v, d_heads, *kept)
-                assert d_query is not None
-                d_query[rows] = d_q.flatten(1)
-            _merge(torch.stack(tuple(parts)), d_projected, group, single=False)
+                d_q, parts = torch.empty_like(q), k.new_empty(2, *k.shape)
+                outputs = (d_q, *parts.unbind())
+            _differentiate_group(q, k, v, probabilities, mask, d_heads, outputs)
+            if d_query is not None:
+                d_query[rows] = outputs[0].flatten(1)
+            _merge(parts, d_projected, group)
         return d_projected, d_query, None, None, None

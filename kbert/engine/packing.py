@@ -5,7 +5,7 @@ one after another, longest row first, so that rows of like length stand side by 
 attention runs on a few dense groups of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -31,9 +31,9 @@ class Group:
         num_rows: number of rows.
         length: length the rows are padded to, in tokens.
         slots: int64 (stop - start,), where each token stands among the
-            `num_rows * length` slots; `None` when the tokens fill them all.
-        sources: int64 (num_rows * length,), which of the tokens to read into each
-            slot, any for an empty one; `None` when the tokens fill them all.
+            `num_rows * length` slots.
+        tokens: int64 (num_rows * length,), packed token of each slot; of an empty one
+            the spare token behind the real ones.
         bias: float32 (num_rows, 1, 1, length), 0 for tokens and -inf for empty
             slots; `None` when there is no empty slot.
     """
@@ -43,9 +43,49 @@ class Group:
     first_row: int
     num_rows: int
     length: int
-    slots: torch.Tensor | None
-    sources: torch.Tensor | None
+    slots: torch.Tensor
+    tokens: torch.Tensor
     bias: torch.Tensor | None
+    _indexes: dict = field(default_factory=dict, repr=False, compare=False)
+
+    def index_heads(self, num_parts: int, num_heads: int) -> torch.Tensor:
+        """Return which head's vector of the packed batch goes where in the group.
+
+        Args:
+            num_parts: vectors side by side in a packed token: query, key and value.
+            num_heads: heads a part.
+
+        Returns:
+            int64 (num_parts * num_rows * num_heads * length,): positions among the
+            packed (num_tokens, num_parts, num_heads) vectors.
+        """
+        key = ("heads", num_parts, num_heads)
+        if key not in self._indexes:
+            device = self.tokens.device
+            parts = torch.arange(num_parts, device=device)[:, None, None, None]
+            heads = torch.arange(num_heads, device=device)[:, None]
+            tokens = self.tokens.view(self.num_rows, 1, self.length)
+            index = (tokens * num_parts + parts) * num_heads + heads
+            self._indexes[key] = index.reshape(-1)
+        return self._indexes[key]
+
+    def index_tokens(self, num_parts: int, num_heads: int) -> torch.Tensor:
+        """Return the way back: which vector of the group goes into which token.
+
+        Returns:
+            int64 ((stop - start) * num_parts * num_heads,): positions among the
+            group's (num_parts, num_rows, num_heads, length) vectors.
+        """
+        key = ("tokens", num_parts, num_heads)
+        if key not in self._indexes:
+            device = self.slots.device
+            parts = torch.arange(num_parts, device=device)[:, None]
+            heads = torch.arange(num_heads, device=device)
+            slots = self.slots[:, None, None]
+            rows, columns = slots // self.length, slots % self.length
+            index = (parts * self.num_rows + rows) * num_heads + heads
+            self._indexes[key] = (index * self.length + columns).reshape(-1)
+        return self._indexes[key]
 
 
 @dataclass(frozen=True)
@@ -55,7 +95,8 @@ class Packing:
     Args:
         num_rows: rows of the padded batch.
         length: columns of the padded batch, in tokens.
-        num_tokens: packed length, `TOKEN_MULTIPLE` included.
+        num_tokens: packed length: the real tokens, at least one spare, and what
+            `TOKEN_MULTIPLE` adds.
         index: int64 (num_real_tokens,), position of each real token in the
             flattened padded batch.
         starts: int64 (num_rows,), first token of each packed row.
@@ -111,7 +152,7 @@ class Packing:
                 g.num_rows,
                 g.length,
                 move(g.slots),
-                move(g.sources),
+                move(g.tokens),
                 move(g.bias),
             )
             for g in self.groups
@@ -159,7 +200,7 @@ def build_packing(padding_mask: torch.Tensor, num_heads: int) -> Packing:
     return Packing(
         num_rows=num_rows,
         length=length,
-        num_tokens=round_up(num_real, TOKEN_MULTIPLE),
+        num_tokens=round_up(num_real + 1, TOKEN_MULTIPLE),
         index=index,
         starts=sorted_lengths.cumsum(0) - sorted_lengths,
         packed_rows=packed_rows,
@@ -174,28 +215,32 @@ def round_up(value: int, multiple: int) -> int:
 
 def _build_groups(lengths: list[int], num_heads: int) -> tuple[Group, ...]:
     """Cut rows, longest first, into groups of bounded size."""
-    groups = []
+    groups: list[Group] = []
+    spare = sum(lengths)
     row = start = 0
     while row < len(lengths):
         longest = round_up(lengths[row], LENGTH_MULTIPLE)
         fitting = GROUP_SCORES // (num_heads * longest * longest)
         num_rows = min(len(lengths) - row, max(1, min(GROUP_ROWS, fitting)))
-        group = _build_group(start, row, lengths[row : row + num_rows], longest)
+        chosen = lengths[row : row + num_rows]
+        group = _build_group(start, row, chosen, longest, spare)
         groups.append(group)
         row += num_rows
         start = group.stop
     return tuple(groups)
 
 
-def _build_group(start: int, first_row: int, lengths: list[int], length: int) -> Group:
-    slots = sources = bias = None
+def _build_group(
+    start: int, first_row: int, lengths: list[int], length: int, spare: int
+) -> Group:
     num_rows, num_tokens = len(lengths), sum(lengths)
+    real = torch.arange(length) < torch.tensor(lengths)[:, None]
+    slots = real.view(-1).nonzero()[:, 0]
+    tokens = torch.full((num_rows * length,), spare)
+    tokens[slots] = torch.arange(start, start + num_tokens)
+    bias = None
     if num_tokens < num_rows * length:
-        real = torch.arange(length) < torch.tensor(lengths)[:, None]
-        slots = real.view(-1).nonzero()[:, 0]
-        sources = torch.zeros(num_rows * length, dtype=torch.int64)
-        sources[slots] = torch.arange(num_tokens)
         bias = torch.zeros(num_rows, 1, 1, length)
         bias.masked_fill_(~real[:, None, None, :], float("-inf"))
     stop = start + num_tokens
-    return Group(start, stop, first_row, num_rows, length, slots, sources, bias)
+    return Group(start, stop, first_row, num_rows, length, slots, tokens, bias)
