@@ -491,6 +491,7 @@ def test_settings_of_compile_do_not_change_the_result(pairs, options):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="there is no compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its own
 def test_jit_compile_does_not_change_the_result(pairs):
     ours, theirs = pairs("softmax")
     train(theirs, IDS, adamw)

@@ -163,14 +163,15 @@ class EngineModel(keras.Model):
         if self._head is None:
             super()._symbolic_build(iterator=iterator, data_batch=data_batch)
 
+    # torch.compile would trace the probe that times products, and its own gradients.
+    @torch.compiler.disable
     def train_step(self, data):
         """Run one step: forward, loss, backward, update, metrics."""
         if not self.trainable_variables:
             return super().train_step(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         first = next(leaf for leaf in tree.flatten(x) if leaf is not None)
-        with self._fast_products():
-            loss, y_pred, gradients = self._differentiate_in_memory(x, y, sample_weight)
+        loss, y_pred, gradients = self._differentiate_in_memory(x, y, sample_weight)
         self._loss_tracker.update_state(loss, sample_weight=first.shape[0])
         if self._is_sound(loss, y, y_pred, sample_weight):
             self._update_weights(gradients)
@@ -178,9 +179,10 @@ class EngineModel(keras.Model):
 
     def _differentiate_in_memory(self, x, y, sample_weight):
         batch = (x, y, sample_weight)
-        if can_split(self.loss):
-            return self._recovery.differentiate(self._differentiate, batch)
-        return self._differentiate(batch)
+        with self._fast_products():
+            if can_split(self.loss):
+                return self._recovery.differentiate(self._differentiate, batch)
+            return self._differentiate(batch)
 
     def _differentiate(self, batch):
         """Return the loss, the predictions and the gradients of a batch."""
