@@ -150,6 +150,7 @@ print(sorted(name for name in {BLOCKED!r} if sys.modules.get(name) is not None))
 """
 
 
+@pytest.mark.slow
 def test_a_new_process_without_tensorflow_gives_the_same_bits(trained, saved):
     expected = trained.predict(TEXTS).tobytes().hex()
     environment = {"MODEL": str(saved), "KERAS_BACKEND": "torch"}
