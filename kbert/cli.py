@@ -25,6 +25,7 @@ def run_recipe(
     *,
     prog: str | None = None,
     description: str | None = None,
+    check: Callable[[Config], Any] | None = None,
 ) -> int:
     """Parse flags into a recipe's configuration and run it.
 
@@ -38,6 +39,8 @@ def run_recipe(
         argv: flags; `None` means those of this process.
         prog: how the recipe is called, as `--help` shows it.
         description: what it does, as `--help` shows it.
+        check: called with the configuration first; a `ValueError` of its is a wrong
+            flag.
 
     Returns:
         Exit code: 0 done, 1 failed, 2 a wrong flag or value, 130 interrupted.
@@ -48,6 +51,8 @@ def run_recipe(
     try:
         try:
             config = parse(config_class, arguments, prog=prog, description=description)
+            if check is not None:
+                check(config)
         except SystemExit as stop:  # --help
             return int(stop.code or EXIT_OK)
         except ValueError as error:
@@ -98,7 +103,11 @@ def parse(
                 description=f"{description or config_class.__doc__}\n\n"
                 "Add --debug to see the traceback of an error.",
                 args=list(argv),
-                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+                config=(
+                    tyro.conf.FlagCreatePairsOff,
+                    tyro.conf.DisallowNone,
+                    tyro.conf.OmitArgPrefixes,
+                ),
             )
     except SystemExit as stop:
         if not stop.code:
@@ -124,13 +133,29 @@ def require_at_least(config: Any, name: str, least: int) -> None:
         raise ValueError(f"{flag} must be at least {least}; received {value}.")
 
 
+def find_flags(config_class: type) -> dict[str, Any]:
+    """Name every flag and what it takes; dataclasses in a field add their own.
+
+    Args:
+        config_class: dataclass, as for `parse`.
+
+    Returns:
+        Flag, such as `--batch-size`, to its type.
+    """
+    flags: dict[str, Any] = {}
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        hint = hints[field.name]
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            flags |= find_flags(hint)
+        else:
+            flags["--" + field.name.replace("_", "-")] = hint
+    return flags
+
+
 def _diagnose(config_class: type, argv: Sequence[str]) -> str | None:
     """Say what is wrong with flags that were refused."""
-    hints = typing.get_type_hints(config_class)
-    fields = {
-        "--" + field.name.replace("_", "-"): hints[field.name]
-        for field in dataclasses.fields(config_class)
-    }
+    fields = find_flags(config_class)
     arguments = list(argv)
     while arguments:
         argument = arguments.pop(0)
@@ -150,7 +175,10 @@ def _diagnose(config_class: type, argv: Sequence[str]) -> str | None:
                 return f"{flag} needs a value: give {_expected(fields[flag])}."
             value = arguments.pop(0)
         if not _accepts(fields[flag], value):
-            return f"{flag} must be {_expected(fields[flag])}; received {value!r}."
+            return (
+                f"{flag} must be {_expected(fields[flag])}; received {value!r}."
+                f"{_guess(fields[flag], value)}"
+            )
     return None
 
 
@@ -160,6 +188,13 @@ def _unknown(flag: str, fields: typing.Iterable[str]) -> str:
     nearest = difflib.get_close_matches(flag.strip("-"), names, n=1)
     guess = f"Did you mean --{nearest[0]}?" if nearest else "See --help for all flags."
     return f"unknown flag {flag!r}. {guess}"
+
+
+def _guess(hint: Any, value: str) -> str:
+    """Name the value that was probably meant, where they can be listed."""
+    listed = [choice for choice in _choices(hint) if isinstance(choice, str)]
+    nearest = difflib.get_close_matches(value, listed, n=1)
+    return f" Did you mean {nearest[0]}?" if nearest else ""
 
 
 def _choices(hint: Any) -> tuple:

@@ -9,12 +9,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from kbert.recipes import tweets
+from kbert import cli
+from kbert.recipes import command, tweets
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -102,7 +102,7 @@ def test_the_python_example_prints_what_the_readme_shows(monkeypatch):
 
 
 def test_every_flag_in_the_readme_exists():
-    known = {"--" + field.name.replace("_", "-") for field in fields(tweets.Config)}
+    known = set(cli.find_flags(command.build_config(tweets.EXPERIMENT)))
     known |= {"--help", "--debug", "--extra-index-url"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
 

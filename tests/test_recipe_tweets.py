@@ -1,5 +1,6 @@
 """The tweets recipe: what it reads, what it writes, what it says."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kbert.recipes import sources, tweets, tweets_data
+from kbert import cli
+from kbert.recipes import command, sources, tweets, tweets_data
+from kbert.recipes.flags import Flags
 
 METRICS = ("accuracy", "log_loss")
 EMBEDDED = "all_minilm_l6_v2_en"
@@ -17,6 +20,7 @@ FILES = [
     "config.json",
     "history.csv",
     "model.keras",
+    "record.json",
     "report.html",
     "report.json",
     "report.md",
@@ -47,19 +51,46 @@ def small_run(tmp_path_factory):
     return folder, printed.getvalue()
 
 
+def load(data, limit=None):
+    return tweets_data.load_tweets(Flags(data=data, limit=limit))
+
+
 def read_report(folder: Path) -> dict:
     return json.loads((folder / "report.json").read_text("utf-8"))
 
 
+def parse(*argv: str):
+    return cli.parse(command.build_config(tweets.EXPERIMENT), argv)
+
+
 def test_documented_settings_are_the_defaults():
-    config = tweets.Config()
-    assert (config.epochs, config.batch_size, config.learning_rate) == (4, 32, 2e-5)
-    assert (config.seed, config.cleaning) == (42, "fixed")
-    assert config.preset is config.data is config.max_length is None
+    config = parse()
+    assert command.choose(tweets.EXPERIMENT, config) == ["fixed"]
+    settings = tweets.EXPERIMENT.variants["fixed"].settings.override(config.flags)
+    assert (settings.epochs, settings.batch_size) == (4, 32)
+    assert settings.learning_rate == 2e-5 and settings.max_length is None
+    assert config.flags.seed == 42
+    assert config.flags.preset is config.flags.data is None
+
+
+def test_flags_replace_documented_settings():
+    config = parse("--epochs", "2", "--learning-rate", "0.001", "--max-length", "20")
+    settings = tweets.EXPERIMENT.variants["fixed"].settings.override(config.flags)
+    assert (settings.epochs, settings.learning_rate, settings.max_length) == (
+        2,
+        1e-3,
+        20,
+    )
+    assert settings.batch_size == 32
 
 
 def test_as_documented_takes_the_documented_cleaning():
-    assert tweets.Config(as_documented=True).cleaning == "documented"
+    choose = functools.partial(command.choose, tweets.EXPERIMENT)
+    assert choose(parse("--as-documented")) == ["documented"]
+    assert choose(parse("--cleaning", "all")) == ["fixed", "documented", "none"]
+    assert choose(parse("--cleaning", "all", "--as-documented")) == ["documented"]
+    with pytest.raises(ValueError, match="--cleaning none is none of them"):
+        choose(parse("--cleaning", "none", "--as-documented"))
 
 
 def test_a_run_leaves_its_files(small_run):
@@ -93,7 +124,7 @@ def test_the_report_measures_the_model_of_the_epoch_that_it_names(small_run):
     assert measured["log_loss"] == pytest.approx(kept["val_loss"], rel=1e-4)
     assert measured["accuracy"] == pytest.approx(kept["val_accuracy"], abs=1e-6)
     model = kbert.load_model(folder / "model.keras")
-    data = tweets_data.load_tweets(tweets_data.SAMPLE, seed=42, limit=96)
+    data = load(tweets_data.SAMPLE, limit=96)
     rows = data.splits.validation
     found = kbert.evaluation.compute_metrics(rows.labels, model.predict(rows), "01")
     assert found["log_loss"]["value"] == pytest.approx(measured["log_loss"], rel=1e-5)
@@ -111,21 +142,21 @@ def test_the_report_names_the_classes_as_people_read_them(small_run):
 def test_the_data_are_named_as_they_were_asked_for(small_run, monkeypatch, tmp_path):
     """Nobody needs to know where this machine keeps the sample or Kaggle's cache."""
     assert read_report(small_run[0])["data"]["source"] == str(tweets_data.SAMPLE)
-    sample = tweets_data.load_tweets(None, seed=42, limit=None)
+    sample = load(None)
     assert sample.words == "kbert's bundled sample"
     monkeypatch.setattr(
         tweets_data, "find_kaggle_competition", lambda name: tweets_data.SAMPLE
     )
-    cached = tweets_data.load_tweets(None, seed=42, limit=None)
+    cached = load(None)
     assert cached.words == "Kaggle's nlp-getting-started" and cached.notice is None
 
 
 def test_the_submission_has_every_test_tweet_in_order(small_run):
     folder, _ = small_run
     lines = (folder / "submission.csv").read_text("utf-8").splitlines()
-    test = tweets_data.load_tweets(tweets_data.SAMPLE, seed=42, limit=None)
+    test = load(tweets_data.SAMPLE)
     assert lines[0] == "id,target"
-    assert [int(line.split(",")[0]) for line in lines[1:]] == test.test_ids
+    assert [int(line.split(",")[0]) for line in lines[1:]] == test.extra["test_ids"]
     assert {line.split(",")[1] for line in lines[1:]} <= {"0", "1"}
 
 
@@ -148,7 +179,7 @@ def test_the_saved_model_gives_the_submitted_predictions(small_run):
     import kbert
 
     folder, _ = small_run
-    found = tweets_data.load_tweets(tweets_data.SAMPLE, seed=42, limit=None)
+    found = load(tweets_data.SAMPLE)
     classes = kbert.load_model(folder / "model.keras").predict(found.splits.test)
     lines = (folder / "submission.csv").read_text("utf-8").splitlines()[1:]
     assert [int(line.split(",")[1]) for line in lines] == classes.argmax(1).tolist()
@@ -175,12 +206,12 @@ def test_the_main_path_needs_neither_kerashub_nor_tensorflow(tmp_path):
 def test_a_train_file_alone_gives_no_submission(tmp_path):
     train = (tweets_data.SAMPLE / "train.csv").read_bytes()
     (tmp_path / "mine.csv").write_bytes(train)
-    found = tweets_data.load_tweets(tmp_path / "mine.csv", seed=42, limit=None)
+    found = load(tmp_path / "mine.csv")
     assert found.splits.test is None and found.notice is None
 
 
 def test_the_sample_stands_in_where_kaggle_is_out_of_reach():
-    found = tweets_data.load_tweets(None, seed=42, limit=None)
+    found = load(None)
     assert "bundled sample" in found.notice and not found.is_documented
     assert set(found.splits.train.labels) == {0, 1}
 
@@ -221,21 +252,21 @@ def test_the_sample_has_the_real_files_quirks():
     assert text.startswith("id,keyword,location,text,target\n")
     for quirk in ("http://t.co/", "&amp;", "\x89Û", "%20", "#", "@", "\n\nHwy 41"):
         assert quirk in text, quirk
-    found = tweets_data.load_tweets(tweets_data.SAMPLE, seed=42, limit=None)
+    found = load(tweets_data.SAMPLE)
     findings = found.splits.findings.to_json()
     assert findings["duplicates"]["count"] and findings["conflicts"]["count"]
 
 
 def test_the_real_tweets_are_cut_as_documented(shared_data):
-    found = tweets_data.load_tweets(shared_data("tweets"), seed=42, limit=None)
+    found = load(shared_data("tweets"))
     assert len(found.splits.train) == 6_090
     assert len(found.splits.validation) == 1_523
     assert found.is_documented
-    assert len(found.splits.test) == 3_263 and found.test_ids[:3] == [0, 2, 3]
+    assert len(found.splits.test) == 3_263 and found.extra["test_ids"][:3] == [0, 2, 3]
 
 
 def test_a_limited_run_is_not_the_documented_one(shared_data):
-    found = tweets_data.load_tweets(shared_data("tweets"), seed=42, limit=200)
+    found = load(shared_data("tweets"), limit=200)
     assert not found.is_documented
     assert len(found.splits.test) == 3_263, "a limit is for training"
 

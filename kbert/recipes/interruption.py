@@ -1,39 +1,34 @@
 """Ctrl-C in a recipe: what was trained stays."""
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
 
-if TYPE_CHECKING:
-    from kbert.callbacks import Progress
-    from kbert.models import Model
-    from kbert.report import RunFolder
+from kbert.recipes.trial import Trial
 
 
 @contextlib.contextmanager
-def keep_if_interrupted(
-    folder: "RunFolder", config: Any, model: "Model", progress: "Progress"
-) -> Iterator[None]:
+def keep_if_interrupted(trial: Trial) -> Iterator[None]:
     """Save the model as trained so far when the block is interrupted.
 
     When it fails with nothing written, the folder goes again.
 
     Args:
-        folder: gets `model.keras`, `history.csv` and `config.json`.
-        config: the recipe's dataclass.
-        model: as it is when the interrupt comes.
-        progress: the epochs so far.
+        trial: its folder gets `model.keras`, `history.csv` and `config.json`.
 
     Raises:
         KeyboardInterrupt: again, with a sentence that says where the model is.
     """
+    folder, progress = trial.folder, trial.progress
     try:
         yield
     except KeyboardInterrupt:
-        folder.save_model(model)
+        if progress.model is None:  # training had not begun
+            folder.release()
+            raise
+        folder.save_model(progress.model)
         folder.write_csv("history.csv", progress.epochs)
-        folder.write_json("config.json", to_json(config))
+        folder.write_json("config.json", asdict(trial.settings) | {"seed": trial.seed})
         when = "after training"
         if not progress.finished:
             when = f"in epoch {len(progress.epochs) + 1} of {progress.params['epochs']}"
@@ -45,18 +40,3 @@ def keep_if_interrupted(
     except Exception:
         folder.release()
         raise
-
-
-def to_json(config: Any) -> dict[str, Any]:
-    """Return a recipe's settings as JSON values.
-
-    Args:
-        config: the recipe's dataclass.
-
-    Returns:
-        Field name to value; paths as strings.
-    """
-    return {
-        name: value if isinstance(value, bool | int | float | None) else str(value)
-        for name, value in dataclasses.asdict(config).items()
-    }

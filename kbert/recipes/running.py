@@ -1,0 +1,270 @@
+"""Run the trials of an experiment one after another, and take up where one stopped."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kbert import presets, report
+from kbert.recipes import console, interruption
+from kbert.recipes.devices import use_device
+from kbert.recipes.experiment import Experiment
+from kbert.recipes.flags import Flags
+from kbert.recipes.trial import Trial
+from kbert.report.plain import to_plain
+
+if TYPE_CHECKING:
+    from kbert.models import Model
+
+# Where these differ, a run is still the same run.
+_NOT_COMPARED = ("out", "card")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run.
+
+    Args:
+        experiment: what is reproduced.
+        flags: what the user asked for.
+        options: the recipe's own flags, a dataclass.
+        names: of the variants, in order, those included that others start from.
+    """
+
+    experiment: Experiment
+    flags: Flags
+    options: Any
+    names: Sequence[str]
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of each variant's runs."""
+        return range(self.flags.seed, self.flags.seed + self.flags.seeds)
+
+    @property
+    def num_trials(self) -> int:
+        """Trainings in all."""
+        return len(self.names) * len(self.seeds)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what tells one run from another, as JSON values."""
+        settings = {**vars(self.flags), **vars(self.options)}
+        kept = {k: v for k, v in settings.items() if k not in _NOT_COMPARED}
+        return to_plain(
+            {"recipe": self.experiment.name, **kept, "variants": self.names}
+        )
+
+
+def run_experiment(
+    experiment: Experiment,
+    flags: Flags,
+    names: Sequence[str] | None = None,
+    options: Any = None,
+) -> Path:
+    """Train every variant with every seed, measure, and write the run folder.
+
+    Args:
+        experiment: what is reproduced.
+        flags: what the user asked for.
+        names: variants to train; `None`: all.
+        options: the recipe's own flags, a dataclass; `None` where it has none.
+
+    Returns:
+        Path of the run folder: the trial's own where there is one, else one that holds
+        a folder for each trial and a report on all. Given as `--out` again, such a
+        folder is completed: trials that are done are not repeated.
+
+    Raises:
+        ValueError: the data or a setting cannot be used.
+        OSError: a file cannot be read or written.
+        KeyboardInterrupt: with a sentence on what was kept.
+    """
+    started = time.perf_counter()
+    chosen = _with_starts(experiment, flags, names or tuple(experiment.variants))
+    plan = Plan(experiment, flags, options, chosen)
+    is_resumed = plan.num_trials > 1 and _is_begun(flags.out, plan)
+    if not is_resumed:
+        report.RunFolder.check(flags.out)
+    material = experiment.load(flags)
+    found = _resolve_presets(plan)
+
+    def build_trial(name: str, seed: int, folder: report.RunFolder) -> Trial:
+        preset, notice = found[name]
+        return Trial(
+            experiment=experiment,
+            name=name,
+            flags=flags,
+            options=options,
+            material=material,
+            preset=preset,
+            seed=seed,
+            folder=folder,
+            notices=[line for line in (notice, material.notice) if line],
+            started=started if plan.num_trials == 1 else time.perf_counter(),
+        )
+
+    plan = Plan(experiment, flags, options, [n for n in chosen if n in found])
+    with use_device(flags.device):
+        if plan.num_trials == 1:
+            folder = report.RunFolder.create(flags.out, recipe=experiment.name)
+            trial = build_trial(plan.names[0], flags.seed, folder)
+            records = [run_trial(trial)]
+            console.summarise(trial, records[0])
+        else:
+            folder = _open(flags.out, plan, is_resumed)
+            records = _run_trials(plan, folder, build_trial)
+            _write_comparison(plan, folder, records)
+            console.summarise_all(experiment, folder, records)
+    if flags.card:
+        from kbert.recipes import cards
+
+        cards.add(records)
+    return folder.path
+
+
+def run_trial(trial: Trial, *, keep_model: bool = True) -> dict[str, Any]:
+    """Train, measure and report one variant with one seed.
+
+    Args:
+        trial: what to train.
+        keep_model: whether `model.keras` is written.
+
+    Returns:
+        The record, which `record.json` in the trial's folder holds.
+    """
+    from kbert.recipes import outcome
+
+    console.announce(trial)
+    with interruption.keep_if_interrupted(trial):
+        model = trial.experiment.train(trial)
+        if keep_model:
+            trial.folder.save_model(model)
+        record = outcome.write_outcome(trial, model)
+        trial.folder.write_json("record.json", record)
+    return record
+
+
+def _with_starts(
+    experiment: Experiment, flags: Flags, names: Sequence[str]
+) -> list[str]:
+    """Put the variants that others start from before them."""
+    ordered: list[str] = []
+    for name in names:
+        chain = [name]
+        while (start := find_start(experiment, flags, chain[0])) is not None:
+            chain.insert(0, start)
+        ordered += [one for one in chain if one not in ordered]
+    return ordered
+
+
+def find_start(experiment: Experiment, flags: Flags, name: str) -> str | None:
+    """Find the variant whose trained model a variant goes on training.
+
+    Args:
+        experiment: what is reproduced.
+        flags: what the user asked for.
+        name: of the variant.
+
+    Returns:
+        Name of the other variant, or `None`.
+    """
+    variant = experiment.variants[name]
+    if variant.starts_from_is_defect and not flags.as_documented:
+        return None
+    return variant.starts_from
+
+
+def _resolve_presets(plan: Plan) -> dict[str, tuple[presets.Preset, str | None]]:
+    """Find each variant's encoder; leave out variants that only repeat another's."""
+    found: dict[str, tuple[presets.Preset, str | None]] = {}
+    by_name: dict[str, tuple[presets.Preset, str | None]] = {}
+    explicit = plan.flags.preset
+    for name in plan.names:
+        own = plan.experiment.variants[name].preset
+        documented = own or plan.experiment.preset
+        if documented not in by_name:
+            by_name[documented] = presets.resolve_preset(explicit, documented)
+        preset, notice = by_name[documented]
+        if own and (explicit or notice) and len(plan.names) > 1:
+            print(
+                f"Left out  {name}: it differs from the others by its encoder "
+                f"({own}), and {preset.name} is used for all"
+            )
+            continue
+        found[name] = preset, notice
+    return found
+
+
+def _is_begun(out: Path | None, plan: Plan) -> bool:
+    """Whether a folder holds this very run, begun before."""
+    if out is None:
+        return False
+    try:
+        found = json.loads((out / "plan.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return found == plan.to_json()
+
+
+def _open(out: Path | None, plan: Plan, is_resumed: bool) -> report.RunFolder:
+    if is_resumed and out is not None:
+        return report.RunFolder(out)
+    folder = report.RunFolder.create(out, recipe=plan.experiment.name)
+    folder.write_json("plan.json", plan.to_json())
+    return folder
+
+
+def _run_trials(
+    plan: Plan,
+    folder: report.RunFolder,
+    build_trial: Callable[[str, int, report.RunFolder], Trial],
+) -> list[dict]:
+    experiment, flags = plan.experiment, plan.flags
+    starts = {find_start(experiment, flags, name) for name in plan.names}
+    records: list[dict] = []
+    for seed in plan.seeds:
+        for name in plan.names:
+            place = folder.path / f"{name}-seed{seed}"
+            record = _read_record(place)
+            if record is None:
+                console.number(len(records) + 1, plan.num_trials, name, seed)
+                own = report.RunFolder.create(_make_room(place), recipe=experiment.name)
+                trial = build_trial(name, seed, own)
+                start = find_start(experiment, flags, name)
+                if start is not None:
+                    trial.previous = _load_model(folder.path / f"{start}-seed{seed}")
+                record = run_trial(trial, keep_model=name in starts)
+            records.append(record)
+    return records
+
+
+def _read_record(place: Path) -> dict | None:
+    try:
+        return json.loads((place / "record.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _make_room(place: Path) -> Path:
+    """Put what an interrupted trial left aside; nothing of it is lost."""
+    number = 1
+    while place.exists():
+        aside = place.with_name(f"{place.name}-interrupted-{number}")
+        if not aside.exists():
+            place.rename(aside)
+        number += 1
+    return place
+
+
+def _load_model(place: Path) -> "Model":
+    import kbert
+
+    return kbert.load_model(place / "model.keras", compile=False)
+
+
+def _write_comparison(plan: Plan, folder: report.RunFolder, records: list) -> None:
+    from kbert.recipes import comparison
+
+    comparison.write(folder, plan.experiment, records)
