@@ -278,3 +278,30 @@ def test_the_real_tweets_reach_the_documented_neighbourhood(shared_data, tmp_pat
     assert tweets.main([*argv, "--out", str(folder)]) == 0
     assert read_report(folder)["metrics"]["accuracy"]["value"] >= 0.80
     assert len((folder / "submission.csv").read_text().splitlines()) == 3_264
+
+
+@pytest.mark.parametrize("place", ["cache", "hub", "nowhere"])
+def test_a_hub_data_set_is_taken_from_the_cache_or_asked_for_once(monkeypatch, place):
+    calls = []
+
+    def load_dataset(repository, configuration):
+        import datasets
+
+        offline = datasets.config.HF_HUB_OFFLINE
+        calls.append((repository, configuration, offline))
+        if offline and place != "cache":
+            raise ConnectionError("not cached")
+        return place
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(sources, "hub_answers", lambda: place != "nowhere")
+    found = sources.find_hub_dataset("nyu-mll/glue", "mrpc")
+    asked = [("nyu-mll/glue", "mrpc", True), ("nyu-mll/glue", "mrpc", False)]
+    assert found == (None if place == "nowhere" else place)
+    assert calls == (asked if place == "hub" else asked[:1])
+
+
+def test_nobody_is_asked_for_data_when_offline(monkeypatch):
+    monkeypatch.setattr("kbert.presets.fetch.probe", lambda *_: pytest.fail("asked"))
+    assert sources.find_hub_dataset("nyu-mll/glue", "mrpc") is None

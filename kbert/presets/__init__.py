@@ -13,6 +13,7 @@ Neither KerasHub, TensorFlow, torch nor transformers is imported: both kinds of 
 are read as files.
 """
 
+from kbert.presets.fetch import hub_answers
 from kbert.presets.names import PresetInfo, list_presets
 from kbert.presets.preset import Preset, PresetError
 from kbert.presets.resolve import (
@@ -28,6 +29,7 @@ __all__ = [
     "PresetError",
     "PresetInfo",
     "count_parameters",
+    "hub_answers",
     "list_presets",
     "load_preset",
     "resolve_preset",

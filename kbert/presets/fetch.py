@@ -195,6 +195,17 @@ def _require_network(preset: str, url: str) -> None:
         )
 
 
+def hub_answers() -> bool:
+    """Ask the Hugging Face hub once, briefly, whether it can be reached.
+
+    Returns:
+        Whether it answers; `False` without asking where the user wants no network.
+    """
+    if any(_is_set(name) for name in _OFFLINE_VARIABLES):
+        return False
+    return probe(_hugging_face_endpoint(), PROBE_SECONDS) is None
+
+
 def _is_set(variable: str) -> bool:
     return os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE")
 

@@ -3,8 +3,13 @@
 import contextlib
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import kbert
+from kbert.presets import hub_answers
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 SAMPLES = Path(kbert.__file__).parent / "samples"
 
@@ -52,3 +57,38 @@ def _download(competition: str, timeout_seconds: float) -> Path | None:
     thread.start()
     thread.join(timeout_seconds)
     return found[0] if found and (found[0] / "train.csv").is_file() else None
+
+
+def find_hub_dataset(
+    repository: str, configuration: str | None = None
+) -> "DatasetDict | None":
+    """Find a data set of the Hugging Face hub: in its cache, or fetched once.
+
+    Args:
+        repository: `owner/name`.
+        configuration: which of its data sets, such as `mrpc` of GLUE.
+
+    Returns:
+        Its splits; `None` where the hub is out of reach and nothing is cached.
+    """
+    # Whatever goes wrong, the bundled sample takes over and the console says so.
+    with contextlib.suppress(Exception):
+        return _load_dataset(repository, configuration, cached_only=True)
+    if hub_answers():
+        with contextlib.suppress(Exception):
+            return _load_dataset(repository, configuration, cached_only=False)
+    return None
+
+
+def _load_dataset(
+    repository: str, configuration: str | None, *, cached_only: bool
+) -> "DatasetDict":
+    """Call the library; the boundary that tests replace."""
+    import datasets
+
+    mode = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = mode or cached_only
+    try:
+        return datasets.load_dataset(repository, configuration)
+    finally:
+        datasets.config.HF_HUB_OFFLINE = mode
