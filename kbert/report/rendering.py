@@ -50,12 +50,14 @@ def _load(name: str) -> Any:
         keep_trailing_newline=True,
     )
     filters: dict[str, Callable[..., Any]] = {
+        "as_is": _Markdown,
         "code": lambda text: _Markdown(wording.code(text)),
         "difference": wording.difference,
         "duration": wording.duration,
         "epoch_cell": wording.epoch_cell,
         "fenced": lambda text: _Markdown(wording.fenced(text)),
         "figure": wording.figure,
+        "headline": lambda text: text[:1].upper() + text[1:],
         "metric": wording.metric_name,
         "setting": wording.setting,
         "spread": wording.spread,
