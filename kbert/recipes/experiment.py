@@ -121,6 +121,7 @@ class Variant:
             repeated only with `--as-documented`.
         is_documented: whether the document has this row at all.
         words: what sets it apart, in a few words.
+        needs: what a run takes that is not everywhere at hand, in words.
     """
 
     settings: Settings
@@ -130,6 +131,7 @@ class Variant:
     starts_from_is_defect: bool = False
     is_documented: bool = True
     words: str = ""
+    needs: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +173,7 @@ class Experiment:
         source: document, in words; `file` is its name.
         file: the document's file name.
         preset: documented encoder.
+        num_rows: training rows of the document; `None`: the variants say.
         variants: by name, in the document's order.
         load: reads the data.
         train: builds, compiles and fits a model.
@@ -201,6 +204,7 @@ class Experiment:
     default: str = ""
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     options: type | None = None
+    num_rows: int | None = None
     summary: Sequence[str] = ("accuracy", "f1", "log_loss")
     defects: Sequence[str] = ()
 
@@ -208,3 +212,14 @@ class Experiment:
         """Take the first variant where no default is named."""
         if not self.default:
             object.__setattr__(self, "default", next(iter(self.variants)))
+
+    def has_defects(self, name: str) -> bool:
+        """Whether the source does anything wrong that the default does right.
+
+        Args:
+            name: of a variant.
+
+        Returns:
+            Whether `--as-documented` changes how it runs.
+        """
+        return bool(self.defects) or self.variants[name].starts_from_is_defect

@@ -183,7 +183,7 @@ def build_record(trial: Trial, run: report.Run) -> dict[str, Any]:
         run: its report.
 
     Returns:
-        Plain JSON values; see `kbert.recipes.records`.
+        Plain JSON values; `kbert.recipes.cards` makes cards from them.
     """
     counts = [row["num_predicted"] for row in run.metrics["per_class"]]
     record = {
@@ -202,6 +202,7 @@ def build_record(trial: Trial, run: report.Run) -> dict[str, Any]:
             "source": Path(run.data["source"]).name,
             "digest": run.data["digest"],
             "rows": run.data["rows"],
+            "is_documented": trial.material.is_documented,
         },
         "device": run.device,
         "environment": {k: run.environment[k] for k in ("python", "packages", "cpu")},

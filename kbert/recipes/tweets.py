@@ -89,6 +89,7 @@ EXPERIMENT = Experiment(
     source="lab manual “Advanced Computational Linguistics”, experiment 7",
     file="003_3b76b0cf2d346fa2.txt",
     preset="bert_base_en_uncased",
+    num_rows=6_090,
     flag="cleaning",
     variants={
         "fixed": replace(DOCUMENTED, is_documented=False, words="URLs and tags first"),
