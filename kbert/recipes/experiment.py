@@ -33,6 +33,9 @@ class Settings:
         pooling: how a text becomes one vector; `None`: as the preset was trained.
         patience: epochs without a better validation before training stops; `None`:
             all epochs run.
+        augment: how a copy of each training text is changed, as
+            `kbert.augmentation.augment_texts` takes it; `none`: there are no copies.
+        views: of each measured text, whose predictions are averaged.
         rows: training rows to use; `None`: all.
         validation_rows: validation rows to use; `None`: all.
     """
@@ -50,21 +53,24 @@ class Settings:
     frozen: int | None = None
     pooling: Any = None
     patience: int | None = None
+    augment: str = "none"
+    views: int = 1
     rows: int | None = None
     validation_rows: int | None = None
 
-    def override(self, flags: Flags) -> "Settings":
+    def override(self, flags: Flags, options: Any = None) -> "Settings":
         """Replace what the user set.
 
         Args:
             flags: `None` in them leaves a setting as it is.
+            options: the recipe's own flags, a dataclass, to the same effect.
 
         Returns:
             The settings to train with.
         """
-        names = ("epochs", "batch_size", "learning_rate", "max_length")
-        given = {name: getattr(flags, name) for name in names}
-        return replace(self, **{k: v for k, v in given.items() if v is not None})
+        given = {**vars(flags), **(vars(options) if options is not None else {})}
+        names = [one.name for one in fields(self) if given.get(one.name) is not None]
+        return replace(self, **{name: given[name] for name in names})
 
     def differences(self, other: "Settings") -> list[str]:
         """Name the settings that another has otherwise.

@@ -63,7 +63,7 @@ class Trial:
     @cached_property
     def settings(self) -> Settings:
         """What to train with: the documented settings, and what the user set."""
-        return self.variant.settings.override(self.flags)
+        return self.variant.settings.override(self.flags, self.options)
 
     @property
     def label_names(self) -> tuple[str, ...]:
