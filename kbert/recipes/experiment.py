@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from kbert.recipes.trial import Trial
 
 
+BERT_BASE_LAYERS = 12
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of one training, as a document states them.
@@ -29,7 +32,8 @@ class Settings:
         weight_decay: decoupled decay.
         accumulate: steps whose gradients make one update.
         dropout: share dropped in the head.
-        frozen: transformer layers that do not train, from the bottom; `None`: none.
+        frozen: transformer layers that do not train, from the bottom, of the 12 that
+            BERT-base has; `None`: none.
         pooling: how a text becomes one vector; `None`: as the preset was trained.
         patience: epochs without a better validation before training stops; `None`:
             all epochs run.
@@ -37,7 +41,7 @@ class Settings:
             `kbert.augmentation.augment_texts` takes it; `none`: there are no copies.
         views: of each measured text, whose predictions are averaged.
         rows: training rows to use; `None`: all.
-        validation_rows: validation rows to use; `None`: all.
+        validation_rows: rows to validate with, and to measure; `None`: all.
     """
 
     epochs: int
@@ -126,6 +130,9 @@ class Variant:
         starts_from_is_defect: whether the source does so by mistake, so that it is
             repeated only with `--as-documented`.
         is_documented: whether the document has this row at all.
+        split: part that is measured, where the source measures the experiment's by
+            mistake, which is repeated only with `--as-documented`.
+        defects: sentences on what the source does wrong in this run alone.
         words: what sets it apart, in a few words.
         needs: what a run takes that is not everywhere at hand, in words.
     """
@@ -136,6 +143,8 @@ class Variant:
     starts_from: str | None = None
     starts_from_is_defect: bool = False
     is_documented: bool = True
+    split: str | None = None
+    defects: Sequence[str] = ()
     words: str = ""
     needs: str = ""
 

@@ -104,7 +104,7 @@ def _build_run(trial: Trial, model: "Model", probabilities: np.ndarray) -> repor
         labels=rows.labels,
         probabilities=probabilities,
         lengths=encoded.full_lengths,
-        split=experiment.split,
+        split=trial.split,
         kept_epoch=trial.find_kept_epoch(),
     )
 

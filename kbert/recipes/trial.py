@@ -2,13 +2,19 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kbert.data import Split
 from kbert.presets import Preset
-from kbert.recipes.experiment import Experiment, Material, Settings, Variant
+from kbert.recipes.experiment import (
+    BERT_BASE_LAYERS,
+    Experiment,
+    Material,
+    Settings,
+    Variant,
+)
 from kbert.recipes.flags import Flags
 
 if TYPE_CHECKING:
@@ -55,10 +61,15 @@ class Trial:
     monitor: tuple[str, str] | None = None
     started: float = field(default_factory=time.perf_counter)
 
-    @property
+    @cached_property
     def variant(self) -> Variant:
-        """The row of the document's table."""
-        return self.experiment.variants[self.name]
+        """The row of the document's table; as large a share of the layers is frozen."""
+        variant = self.experiment.variants[self.name]
+        frozen = variant.settings.frozen
+        if frozen is None:
+            return variant
+        frozen = round(frozen * self.preset.config.num_layers / BERT_BASE_LAYERS)
+        return replace(variant, settings=replace(variant.settings, frozen=frozen))
 
     @cached_property
     def settings(self) -> Settings:
@@ -81,17 +92,28 @@ class Trial:
         part = self.material.splits.validation
         return part and part[: self.settings.validation_rows]
 
+    @property
+    def split(self) -> str:
+        """Name of the part that is measured."""
+        own = None if self.flags.as_documented else self.variant.split
+        return own or self.experiment.split
+
     @cached_property
     def measured_rows(self) -> Split:
         """The rows whose figures stand beside the documented ones."""
-        if self.experiment.split == "validation" and self.validation is not None:
-            return self.validation
-        return self.material.splits.parts[self.experiment.split]
+        part = self.material.splits.parts[self.split]
+        return part[: self.settings.validation_rows]
+
+    @property
+    def defects(self) -> Sequence[str]:
+        """What the source does wrong in this run, and the default does right."""
+        return (*self.experiment.defects, *self.variant.defects)
 
     @property
     def labelled_parts(self) -> dict[str, Split]:
         """The parts in use that have labels."""
         parts = {**self.material.splits.parts, "train": self.train}
+        parts[self.split] = self.measured_rows
         if self.validation is not None:
             parts["validation"] = self.validation
         return {k: v for k, v in parts.items() if v.labels is not None}
@@ -131,6 +153,32 @@ class Trial:
         return keras.callbacks.EarlyStopping(
             metric, mode=mode, patience=patience, restore_best_weights=True
         )
+
+    def score_epochs(self, model: "Model") -> "keras.callbacks.LambdaCallback":
+        """Add precision, recall and F1 of the validation rows to each epoch's logs.
+
+        Args:
+            model: of two classes, which is trained.
+
+        Returns:
+            A callback for `fit`; before `progress`, which then shows them too.
+        """
+        import keras
+
+        from kbert.evaluation import compute_metrics
+
+        rows = self.validation
+        if rows is None:
+            raise ValueError("there are no validation rows to score epochs with.")
+
+        def score(epoch: int, logs: dict) -> None:
+            found = compute_metrics(
+                rows.labels, model.predict(rows), self.label_names, num_bootstrap=0
+            )
+            for name in ("precision", "recall", "f1"):
+                logs[f"val_{name}"] = found[name]["value"]
+
+        return keras.callbacks.LambdaCallback(on_epoch_end=score)
 
     def find_kept_epoch(self) -> int:
         """Find the epoch whose weights the model has.
@@ -180,7 +228,7 @@ class Trial:
             and self.material.is_documented
             and self.preset.name == self.documented_preset
             and not self.settings.differences(self.variant.settings)
-            and (self.flags.as_documented or not self.experiment.defects)
+            and (self.flags.as_documented or not self.defects)
         )
 
     def find_deviations(self, precision: str) -> list[str]:
@@ -203,7 +251,13 @@ class Trial:
         if not self.variant.is_documented:
             found.append("The document has no run with these settings.")
         if not self.flags.as_documented:
-            found += self.experiment.defects
+            found += self.defects
+        frozen = self.experiment.variants[self.name].settings.frozen
+        if frozen != self.settings.frozen:
+            found.append(
+                f"Of {self.preset.config.num_layers} layers {self.settings.frozen} are "
+                f"frozen; the document freezes {frozen} of {BERT_BASE_LAYERS}."
+            )
         if precision != "float32":
             found.append(f"Matrix products run in {precision}, not float32.")
         changed = self.settings.differences(self.variant.settings)
