@@ -26,7 +26,7 @@ def announce(trial: Trial) -> None:
         for name, part in parts.items()
     ]
     size = count_parameters(trial.preset.config) / 1e6
-    print(f"Data      {trial.material.splits.source}:")
+    print(f"Data      {trial.material.words}:")
     print(f"          {', '.join(counts)}")
     print(
         f"Preset    {trial.preset.name} ({size:.1f} million weights; "

@@ -76,6 +76,14 @@ class Settings:
         names = [one.name for one in fields(self) if given.get(one.name) is not None]
         return replace(self, **{name: given[name] for name in names})
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what is set, by name; what is off or as usual is left out."""
+        return {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if getattr(self, one.name) != one.default
+        }
+
     def differences(self, other: "Settings") -> list[str]:
         """Name the settings that another has otherwise.
 
@@ -110,12 +118,14 @@ class Claim:
         key: where the measured one is found: the name of a metric, one of a class
             (`f1.spam`), of an epoch (`val_accuracy.2`), or of `Trial.extra`.
         higher_is_better: `None` where neither is.
+        note: what to bear in mind when the two are compared.
     """
 
     name: str
     value: float
     key: str
     higher_is_better: bool | None = True
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +210,7 @@ class Experiment:
         groups: names that stand for several variants.
         options: dataclass of the recipe's own flags, if it has any.
         summary: metrics that sum a run up, the most important first.
+        deviations: sentences on what differs from the source however it is run.
         defects: sentences on what the source does wrong and the default does right.
     """
 
@@ -221,6 +232,7 @@ class Experiment:
     options: type | None = None
     num_rows: int | None = None
     summary: Sequence[str] = ("accuracy", "f1", "log_loss")
+    deviations: Sequence[str] = ()
     defects: Sequence[str] = ()
 
     def __post_init__(self) -> None:

@@ -136,8 +136,8 @@ def run_trial(trial: Trial, *, keep_model: bool = True) -> dict[str, Any]:
     """
     from kbert.recipes import outcome
 
-    console.announce(trial)
     with interruption.keep_if_interrupted(trial):
+        console.announce(trial)
         model = trial.experiment.train(trial)
         if keep_model:
             trial.folder.save_model(model)
