@@ -51,7 +51,7 @@ def _empty_output(projected, query, packing, width):
     if query is not None:
         return torch.empty_like(query)
     output = projected.new_empty(projected.shape[0], width)
-    output[packing.num_real_tokens :] = 0
+    output[packing.num_real_tokens :].zero_()
     return output
 
 
@@ -149,7 +149,7 @@ class _Attention(torch.autograd.Function):
     def backward(ctx, gradient):
         shape, query_shape = ctx.shapes
         d_projected = gradient.new_empty(shape)
-        d_projected[ctx.packing.num_real_tokens :] = 0
+        d_projected[ctx.packing.num_real_tokens :].zero_()
         d_query = None if query_shape is None else gradient.new_empty(query_shape)
         gradient = gradient * ctx.scale if ctx.scale != 1.0 else gradient
         for group, kept in zip(ctx.packing.groups, ctx.kept, strict=True):
