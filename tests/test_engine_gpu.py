@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from fake_flash import fake_flash
 from fake_gpu import OnGpu, on_fake_gpu, read
 
 import kbert
+from kbert.engine import backbone as backbone_module
 from kbert.engine.logs import LazyLogs, count_steps
 from kbert.engine.transfer import HostNumbers, Mirror
 
@@ -82,6 +84,14 @@ def test_no_step_waits_and_all_compute_what_they_do_on_a_cpu(monkeypatch, poolin
                 assert isinstance(value, OnGpu)
                 assert float(read(value)) == pytest.approx(float(other[name]), abs=1e-5)
         assert_same_weights(there, here)
+
+
+def test_a_step_with_fused_attention_does_not_wait_either(monkeypatch):
+    monkeypatch.setattr(backbone_module, "can_attend_fused", lambda *_: True)
+    model = build_model(dropout=0.1)
+    with fake_flash() as calls, on_gpu(monkeypatch, model) as (gpu, batches, _):
+        model.train_step(next(batches))
+        assert len(calls) == 2 * 2 * 2 and gpu.waits == []
 
 
 @pytest.mark.slow

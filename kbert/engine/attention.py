@@ -4,6 +4,7 @@ import torch
 from torch.nn import functional
 
 from kbert.engine.dropout import Dropout
+from kbert.engine.fused import attend_fused
 from kbert.engine.packing import Group, Packing
 
 
@@ -31,6 +32,9 @@ def attend(
 
     Source: Vaswani et al. (2017), dropout on the probabilities as in BERT.
     """
+    if packing.bounds is not None:
+        rate = 0.0 if dropout is None else dropout.rate
+        return attend_fused(projected, query, packing, num_heads, rate)
     if torch.is_grad_enabled():
         return _Attention.apply(projected, query, packing, num_heads, dropout)
     width = projected.shape[-1] // (3 if query is None else 2)

@@ -11,6 +11,7 @@ import torch
 from kbert.engine.config import EncoderConfig
 from kbert.engine.dropout import Dropout
 from kbert.engine.encoder import Encoder, EncoderWeights, LayerWeights
+from kbert.engine.fused import can_attend_fused
 from kbert.engine.inputs import check_batch, check_dtypes, explain
 from kbert.engine.int8 import Int8Linear, is_available
 from kbert.engine.layers import (
@@ -21,7 +22,7 @@ from kbert.engine.layers import (
 )
 from kbert.engine.linear import Linear
 from kbert.engine.memory import keep_freed_memory
-from kbert.engine.packing import build_packing
+from kbert.engine.packing import Packing, build_packing
 from kbert.engine.precision import Precision, resolve_precision, use_fast_products
 from kbert.engine.transfer import Mirror, follow, get_host_copy
 
@@ -174,8 +175,7 @@ class Backbone(keras.Model):
             dtype = torch.qint8
         try:
             check_batch(inputs, self.config)
-            mask = get_host_copy(inputs["padding_mask"])
-            packing = build_packing(mask, self.config.num_heads).to(device)
+            packing = self._plan(inputs["padding_mask"], dtype)
         except ValueError as error:
             raise explain(error) from None
         encoder = Encoder(
@@ -187,6 +187,13 @@ class Backbone(keras.Model):
         )
         with use_fast_products(dtype, device):
             return self._compute(encoder, inputs, outputs)
+
+    def _plan(self, padding_mask: torch.Tensor, dtype: torch.dtype) -> Packing:
+        device, num_heads = padding_mask.device, self.config.num_heads
+        head_dim = self.config.hidden_dim // num_heads
+        is_fused = can_attend_fused(device, dtype, head_dim)
+        mask = get_host_copy(padding_mask)
+        return build_packing(mask, None if is_fused else num_heads).to(device)
 
     def _compute(self, encoder, inputs, outputs):
         results = dict.fromkeys(OUTPUTS if self.config.has_pooler else OUTPUTS[:1])

@@ -101,7 +101,10 @@ class Packing:
             flattened padded batch.
         starts: int64 (num_rows,), first token of each packed row.
         packed_rows: int64 (num_rows,), packed row of each padded row.
-        groups: what attends together.
+        groups: what attends together; none for fused attention.
+        bounds: for fused attention int32 (num_rows + 2,), where each packed row and
+            the spare tokens begin, and where they end; else `None`.
+        longest: tokens of the longest of them, for fused attention.
     """
 
     num_rows: int
@@ -111,6 +114,8 @@ class Packing:
     starts: torch.Tensor
     packed_rows: torch.Tensor
     groups: tuple[Group, ...]
+    bounds: torch.Tensor | None = None
+    longest: int = 0
 
     @property
     def num_real_tokens(self) -> int:
@@ -141,9 +146,10 @@ class Packing:
         if self.index.device == device:
             return self
         own = [self.index, self.starts, self.packed_rows]
+        bounds = self.starts[:0] if self.bounds is None else self.bounds.long()
         pairs = [tensor for g in self.groups for tensor in (g.slots, g.tokens)]
-        sent = _send_joined(own + pairs, device)
-        index, starts, packed_rows = sent[:3]
+        sent = _send_joined([*own, bounds, *pairs], device)
+        index, starts, packed_rows, bounds = sent[:4]
         groups = tuple(
             replace(
                 group,
@@ -153,11 +159,16 @@ class Packing:
                 _indexes={},
             )
             for group, slots, tokens in zip(
-                self.groups, sent[3::2], sent[4::2], strict=True
+                self.groups, sent[4::2], sent[5::2], strict=True
             )
         )
         return replace(
-            self, index=index, starts=starts, packed_rows=packed_rows, groups=groups
+            self,
+            index=index,
+            starts=starts,
+            packed_rows=packed_rows,
+            groups=groups,
+            bounds=None if self.bounds is None else bounds.int(),
         )
 
 
@@ -179,13 +190,14 @@ def _build_bias(tokens: torch.Tensor, group: Group, spare: int):
     return bias.masked_fill_(empty, float("-inf"))
 
 
-def build_packing(padding_mask: torch.Tensor, num_heads: int) -> Packing:
+def build_packing(padding_mask: torch.Tensor, num_heads: int | None) -> Packing:
     """Plan how to run a padded batch without its padding.
 
     Args:
         padding_mask: bool or int (num_rows, length) on the CPU, nonzero for real
             tokens. It need not be left-aligned: a token keeps its column's position.
-        num_heads: attention heads, for the size of the groups.
+        num_heads: attention heads, for the size of the groups; `None` for fused
+            attention, which needs none.
 
     Returns:
         The plan, its index tensors on the CPU.
@@ -208,15 +220,28 @@ def build_packing(padding_mask: torch.Tensor, num_heads: int) -> Packing:
     packed_rows = torch.empty_like(row_order)
     packed_rows[row_order] = torch.arange(num_rows)
     num_real = index.shape[0]
-    return Packing(
+    packing = Packing(
         num_rows=num_rows,
         length=length,
         num_tokens=round_up(num_real + 1, TOKEN_MULTIPLE),
         index=index,
         starts=sorted_lengths.cumsum(0) - sorted_lengths,
         packed_rows=packed_rows,
-        groups=_build_groups(sorted_lengths.tolist(), num_heads),
+        groups=(),
     )
+    if num_heads is None:
+        return _add_bounds(packing, sorted_lengths)
+    groups = _build_groups(sorted_lengths.tolist(), num_heads)
+    return replace(packing, groups=groups)
+
+
+def _add_bounds(packing: Packing, lengths: torch.Tensor) -> Packing:
+    """Mark the rows of a packing, longest first, for fused attention."""
+    num_real, num_tokens = packing.num_real_tokens, packing.num_tokens
+    ends = torch.tensor([num_real, num_tokens])
+    longest = max(int(lengths[0]) if len(lengths) else 0, num_tokens - num_real)
+    bounds = torch.cat([packing.starts, ends]).int()
+    return replace(packing, bounds=bounds, longest=longest)
 
 
 def round_up(value: int, multiple: int) -> int:
