@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import torch
 
+from kbert.engine.ahead import Ahead
 from kbert.rows import TextRows, take
 from kbert.text import Encoded, Preprocessor
 
@@ -18,7 +19,41 @@ _logger = logging.getLogger("kbert")
 _CHUNK_ROWS = 1024
 
 
-class OrderedBatches(keras.utils.PyDataset):
+class Batches(keras.utils.PyDataset):
+    """Batches of rows, by their index.
+
+    Args:
+        rows: labels and weights; subclasses say in which order and with which inputs.
+        batch_size: rows a batch.
+    """
+
+    def __init__(self, rows: TextRows, batch_size: int):
+        super().__init__()
+        self._rows, self._batch_size = rows, batch_size
+        self._ahead: Ahead | None = None
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple:
+        """Return inputs, labels and weights of one batch."""
+        return self._build(index) if self._ahead is None else self._ahead[index]
+
+    def send_to(self, device: torch.device) -> None:
+        """Give batches on a CUDA GPU from now on, each made and copied in advance."""
+        if device.type == "cuda":
+            self._ahead = Ahead(self._build, len(self), device)
+
+    def _build(self, index: int) -> tuple:
+        start = index * self._batch_size
+        rows = self.order[start : start + self._batch_size]
+        return _assemble(self._read(rows), self._rows, rows)
+
+    def _read(self, rows: np.ndarray) -> Any:
+        raise NotImplementedError
+
+
+class OrderedBatches(Batches):
     """Batches in a seeded order that changes every epoch.
 
     Args:
@@ -28,24 +63,17 @@ class OrderedBatches(keras.utils.PyDataset):
     """
 
     def __init__(self, rows: TextRows, batch_size: int, seed: int | None):
-        super().__init__()
-        self._rows, self._batch_size, self._seed = rows, batch_size, seed
+        super().__init__(rows, batch_size)
+        self._seed = seed
         self.start_epoch(0)
-
-    def __len__(self) -> int:
-        return -(-len(self._rows) // self._batch_size)
 
     def start_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch, counted from 0."""
-        self._order = np.arange(len(self._rows))
+        if self._ahead is not None:
+            self._ahead.forget()
+        self.order = np.arange(len(self._rows))
         if self._seed is not None:
-            np.random.default_rng((self._seed, epoch)).shuffle(self._order)
-
-    def __getitem__(self, index: int):
-        """Return inputs, labels and weights of one batch."""
-        start = index * self._batch_size
-        rows = self._order[start : start + self._batch_size]
-        return _assemble(self._read(rows), self._rows, rows)
+            np.random.default_rng((self._seed, epoch)).shuffle(self.order)
 
 
 class FeatureBatches(OrderedBatches):
@@ -96,7 +124,11 @@ class TrainingBatches(OrderedBatches):
 
     def on_epoch_end(self) -> None:
         """Say what was cut off, once all texts are tokenized."""
-        if self._encoded is None and self._chunks:
+        if self._ahead is not None:
+            self._ahead.forget()
+        # Keras also calls this before the first epoch, which need not wait for them.
+        is_tokenized = bool(self._chunks) and all(c.done() for c in self._chunks)
+        if self._encoded is None and is_tokenized:
             chunks = [chunk.result() for chunk in self._chunks]
             self._encoded = Encoded.concatenate(chunks)
             self._chunks = []
@@ -122,7 +154,7 @@ class TrainingBatches(OrderedBatches):
         )
 
     def _start_tokenizing(self) -> None:
-        order = self._order
+        order = self.order
         self._places = np.empty_like(order)
         self._places[order] = np.arange(len(order))
         self._chunks = [
@@ -167,7 +199,7 @@ def _find_seed_generators(model: keras.Model) -> list[keras.random.SeedGenerator
     return [generator for layer in layers for generator in layer._seed_generators]
 
 
-class SortedBatches(keras.utils.PyDataset):
+class SortedBatches(Batches):
     """Batches of texts of like length, for evaluation and prediction.
 
     Args:
@@ -180,20 +212,13 @@ class SortedBatches(keras.utils.PyDataset):
     """
 
     def __init__(self, rows: TextRows, preprocessor: Preprocessor, batch_size: int):
-        super().__init__()
-        self._rows, self._batch_size = rows, batch_size
+        super().__init__(rows, batch_size)
         every = np.arange(len(rows))
         self.encoded = preprocessor.encode(*rows.read(every))
         self.order = np.argsort(-self.encoded.lengths, kind="stable")
 
-    def __len__(self) -> int:
-        return -(-len(self._rows) // self._batch_size)
-
-    def __getitem__(self, index: int):
-        """Return token arrays, labels and weights of one batch."""
-        start = index * self._batch_size
-        rows = self.order[start : start + self._batch_size]
-        return _assemble(self.encoded[rows].pad(), self._rows, rows)
+    def _read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return self.encoded[rows].pad()
 
     def with_rows(self) -> Iterator[tuple[np.ndarray, tuple]]:
         """Return each batch after the rows it is made of."""

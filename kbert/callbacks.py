@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import keras
 
 _BAR_WIDTH = 20
-_LIVE_INTERVAL_SECONDS = 0.1
+_LIVE_INTERVAL_SECONDS = 0.25
 _LOG_INTERVAL_SECONDS = 10.0
 
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import torch
 
+from kbert.engine.transfer import send
 from kbert.rows import name_to_id, read_rows, weigh
 from kbert.text import Preprocessor
 
@@ -59,6 +60,7 @@ def map_loader(
     preprocessor: Preprocessor | None,
     class_weight: Mapping | None = None,
     label_names: Sequence[str] | None = None,
+    device: torch.device | None = None,
 ) -> Any:
     """Tokenize and weight the batches of a loader as they come.
 
@@ -67,6 +69,7 @@ def map_loader(
         preprocessor: texts to ids; `None` when the batches hold arrays.
         class_weight: label id to weight, or `None`.
         label_names: names of the label ids, or `None`.
+        device: a CUDA GPU to send the batches to; Keras would wait for each.
 
     Returns:
         A loader of the same kind.
@@ -81,7 +84,8 @@ def map_loader(
             y = name_to_id(y, label_names)
         if class_weight is not None:
             weights = weigh(np.asarray(y), class_weight, weights)
-        return keras.utils.pack_x_y_sample_weight(x, y, weights)
+        batch = keras.utils.pack_x_y_sample_weight(x, y, weights)
+        return batch if device is None else send(batch, device)
 
     if isinstance(loader, keras.utils.PyDataset):
         return _MappedDataset(loader, convert)

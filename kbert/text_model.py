@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from kbert.batches import (
     FeatureBatches,
     FollowSeed,
+    OrderedBatches,
     SortedBatches,
     TrainingBatches,
     has_nan_callback,
@@ -118,10 +119,11 @@ class Model(SavedModel):
         """
         seed = int(np.random.randint(2**31 - 1))
         rows = self._read_rows(x, y, sample_weight)
-        if rows is not None and validation_split and validation_data is None:
-            cut = int(len(rows) * (1 - validation_split))
+        split = validation_split if validation_data is None else 0.0
+        if rows is not None and split:
+            cut = int(len(rows) * (1 - split))
             rows, validation_data = rows.take(slice(cut)), rows.take(slice(cut, None))
-            validation_split = 0.0
+            split = 0.0
         parts = None
         if rows is None:
             x, y, sample_weight = self._weigh(x, y, sample_weight, class_weight)
@@ -145,8 +147,12 @@ class Model(SavedModel):
                 batch_size=None if is_loader(x) else batch_size,
                 epochs=epochs,
                 verbose=verbose,
-                callbacks=prepend(FollowSeed(seed, x), callbacks),
-                validation_split=validation_split,
+                callbacks=self._list_callbacks(
+                    prepend(FollowSeed(seed, x), callbacks),
+                    (x, batch_size, kwargs.get("steps_per_epoch"), split),
+                    {"epochs": epochs, "verbose": verbose},
+                ),
+                validation_split=split,
                 validation_data=validation_data,
                 shuffle=shuffle and rows is None and not isinstance(x, DataLoader),
                 sample_weight=sample_weight,
@@ -197,7 +203,7 @@ class Model(SavedModel):
             y = sample_weight = batch_size = None
         elif is_loader(x):
             if not isinstance(x, (SortedBatches, FeatureBatches)):
-                x = map_loader(x, self.preprocessor, label_names=self.label_names)
+                x = self._map(x)
             batch_size = None
         else:
             y = name_to_id(y, self.label_names)
@@ -243,7 +249,7 @@ class Model(SavedModel):
         rows = self._read_rows(x, None, None, labelled=False)
         if rows is None:
             if is_loader(x):
-                x = map_loader(x, self.preprocessor)
+                x = map_loader(x, self.preprocessor, device=self._device)
             return super().predict(x, batch_size, verbose, steps, callbacks)
         batches = self._sort(rows, batch_size, steps)
         outputs = super().predict(batches, None, verbose, steps, callbacks)
@@ -279,9 +285,9 @@ class Model(SavedModel):
         return rounded
 
     def _predict_stream(self, texts, batch_size, verbose, callbacks):
-        windows = []
+        arguments, windows = (batch_size, verbose, None, callbacks), []
         while window := list(islice(texts, _WINDOW_ROWS)):
-            windows.append(self.predict(window, batch_size, verbose, None, callbacks))
+            windows.append(self.predict(window, *arguments))
         if not windows:
             raise ValueError("there is nothing to predict: the iterator is empty.")
         return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *windows)
@@ -310,13 +316,18 @@ class Model(SavedModel):
                 check_label_ids(rows.labels, self.output_shape[-1])
         return rows
 
+    def _map(self, loader, class_weight=None):
+        return map_loader(
+            loader, self.preprocessor, class_weight, self.label_names, self._device
+        )
+
     def _weigh(self, x, y, sample_weight, class_weight):
         """Multiply class weights into what holds no texts, or texts in batches."""
         names = self.label_names
         if is_loader(x):
             labels = read_labels(x, names) if class_weight == "balanced" else None
             weights = self._complete_class_weight(class_weight, labels)
-            return map_loader(x, self.preprocessor, weights, names), y, sample_weight
+            return self._map(x, weights), y, sample_weight
         y = name_to_id(y, names)
         if class_weight is not None:
             if y is None:
@@ -333,20 +344,25 @@ class Model(SavedModel):
 
     def _feed(
         self, rows: TextRows, parts: SplitModel | None, batch_size, seed: int | None
-    ):
+    ) -> OrderedBatches:
         """Return batches of texts, or of a frozen encoder's features."""
         size = batch_size or _BATCH_SIZE
+        batches: OrderedBatches
         if parts is None:
             assert self.preprocessor is not None
-            return TrainingBatches(rows, self.preprocessor, size, seed)
-        batches = self._sort(rows.without_labels(), None)
+            batches = TrainingBatches(rows, self.preprocessor, size, seed)
+        else:
+            features = self._compute_features(rows, parts)
+            batches = FeatureBatches(features, rows, size, seed)
+        batches.send_to(self._device)
+        return batches
+
+    def _compute_features(self, rows: TextRows, parts: SplitModel) -> np.ndarray:
         encoded = (
             (batch_rows, parts.encoder.predict_on_batch(batch[0]))
-            for batch_rows, batch in batches.with_rows()
+            for batch_rows, batch in self._sort(rows.without_labels(), None).with_rows()
         )
-        width = parts.encoder.output_shape[-1]
-        features = collect_features(encoded, len(rows), width)
-        return FeatureBatches(features, rows, size, seed)
+        return collect_features(encoded, len(rows), parts.encoder.output_shape[-1])
 
     def _prepare_validation(self, data, parts, batch_size, steps=None):
         if data is None:
@@ -358,7 +374,7 @@ class Model(SavedModel):
         if rows is not None:
             return self._sort(rows, batch_size, steps)
         if is_loader(x):
-            return map_loader(x, self.preprocessor, label_names=self.label_names)
+            return self._map(x)
         return x, name_to_id(y, self.label_names), weights
 
     def _sort(self, rows: TextRows, batch_size, steps=None) -> SortedBatches:
@@ -368,6 +384,7 @@ class Model(SavedModel):
         rows = rows.take(slice(steps * size)) if steps else rows
         batches = SortedBatches(rows, self.preprocessor, size)
         report_truncation(batches.encoded)
+        batches.send_to(self._device)
         return batches
 
 

@@ -4,6 +4,7 @@ import torch
 from torch.nn import functional
 
 from kbert.engine.dropout import Dropout
+from kbert.engine.fused import attend_fused
 from kbert.engine.packing import Group, Packing
 
 
@@ -31,6 +32,9 @@ def attend(
 
     Source: Vaswani et al. (2017), dropout on the probabilities as in BERT.
     """
+    if packing.bounds is not None:
+        rate = 0.0 if dropout is None else dropout.rate
+        return attend_fused(projected, query, packing, num_heads, rate)
     if torch.is_grad_enabled():
         return _Attention.apply(projected, query, packing, num_heads, dropout)
     width = projected.shape[-1] // (3 if query is None else 2)
@@ -51,7 +55,7 @@ def _empty_output(projected, query, packing, width):
     if query is not None:
         return torch.empty_like(query)
     output = projected.new_empty(projected.shape[0], width)
-    output[packing.num_real_tokens :] = 0
+    output[packing.num_real_tokens :].zero_()
     return output
 
 
@@ -149,7 +153,7 @@ class _Attention(torch.autograd.Function):
     def backward(ctx, gradient):
         shape, query_shape = ctx.shapes
         d_projected = gradient.new_empty(shape)
-        d_projected[ctx.packing.num_real_tokens :] = 0
+        d_projected[ctx.packing.num_real_tokens :].zero_()
         d_query = None if query_shape is None else gradient.new_empty(query_shape)
         gradient = gradient * ctx.scale if ctx.scale != 1.0 else gradient
         for group, kept in zip(ctx.packing.groups, ctx.kept, strict=True):

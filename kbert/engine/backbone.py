@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 import torch
-from keras import ops
 
 from kbert.engine.config import EncoderConfig
 from kbert.engine.dropout import Dropout
 from kbert.engine.encoder import Encoder, EncoderWeights, LayerWeights
+from kbert.engine.fused import can_attend_fused
 from kbert.engine.inputs import check_batch, check_dtypes, explain
 from kbert.engine.int8 import Int8Linear, is_available
 from kbert.engine.layers import (
@@ -22,8 +22,9 @@ from kbert.engine.layers import (
 )
 from kbert.engine.linear import Linear
 from kbert.engine.memory import keep_freed_memory
-from kbert.engine.packing import build_packing
+from kbert.engine.packing import Packing, build_packing
 from kbert.engine.precision import Precision, resolve_precision, use_fast_products
+from kbert.engine.transfer import Mirror, follow, get_host_copy
 
 OUTPUTS = ("sequence_output", "pooled_output")
 
@@ -85,6 +86,7 @@ class Backbone(keras.Model):
         self._engine_weights: tuple | None = None
         self._in_int8 = False
         self.seed_generator = keras.random.SeedGenerator()
+        self._seed_state: Mirror | None = None
 
     def call(self, inputs, training=None, mask=None):
         """Encode a padded batch; see the class for shapes."""
@@ -167,14 +169,13 @@ class Backbone(keras.Model):
             ValueError: an id lies outside its table, the batch is longer than the
                 position table, shapes differ, or a row has no token.
         """
-        token_ids, padding_mask = inputs["token_ids"], inputs["padding_mask"]
         keep_freed_memory()
-        device, dtype = token_ids.device, self.compute_precision
+        device, dtype = inputs["token_ids"].device, self.compute_precision
         if self._in_int8 and not torch.is_grad_enabled():
             dtype = torch.qint8
         try:
-            check_batch(token_ids, inputs.get("segment_ids"), padding_mask, self.config)
-            packing = build_packing(padding_mask, self.config.num_heads).to(device)
+            check_batch(inputs, self.config)
+            packing = self._plan(inputs["padding_mask"], dtype)
         except ValueError as error:
             raise explain(error) from None
         encoder = Encoder(
@@ -186,6 +187,13 @@ class Backbone(keras.Model):
         )
         with use_fast_products(dtype, device):
             return self._compute(encoder, inputs, outputs)
+
+    def _plan(self, padding_mask: torch.Tensor, dtype: torch.dtype) -> Packing:
+        device, num_heads = padding_mask.device, self.config.num_heads
+        head_dim = self.config.hidden_dim // num_heads
+        is_fused = can_attend_fused(device, dtype, head_dim)
+        mask = get_host_copy(padding_mask)
+        return build_packing(mask, None if is_fused else num_heads).to(device)
 
     def _compute(self, encoder, inputs, outputs):
         results = dict.fromkeys(OUTPUTS if self.config.has_pooler else OUTPUTS[:1])
@@ -211,7 +219,8 @@ class Backbone(keras.Model):
         if self.config.dropout == 0 or self.runs_frozen:
             return None
         # Both halves of the state: the generator's seed and its count of draws.
-        state = ops.convert_to_numpy(self.seed_generator.next()).tolist()
+        self._seed_state = follow(self.seed_generator.state, self._seed_state)
+        state = self._seed_state.count()
         seed = int(np.random.SeedSequence(state).generate_state(1, "uint64")[0])
         return Dropout(self.config.dropout, seed >> 1, device)
 

@@ -1,12 +1,13 @@
 """Wrong input is one sentence, said before any weight changes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
 import torch
 
 from kbert.engine.config import EncoderConfig
+from kbert.engine.transfer import get_host_copy, has_host_copy
 
 
 def explain(error: Exception) -> Exception:
@@ -43,41 +44,34 @@ def check_dtypes(inputs: Any, expected: Iterable[keras.KerasTensor]) -> None:
             )
 
 
-def check_batch(
-    token_ids: torch.Tensor,
-    segment_ids: torch.Tensor | None,
-    padding_mask: torch.Tensor,
-    config: EncoderConfig,
-) -> None:
-    """Check on a CPU what would be an obscure error, or none, further down.
+def check_batch(inputs: Mapping[str, torch.Tensor], config: EncoderConfig) -> None:
+    """Check on the host what would be an obscure error, or none, further down.
 
     Args:
-        token_ids: int (num_rows, length).
-        segment_ids: int (num_rows, length), or `None`.
-        padding_mask: (num_rows, length).
+        inputs: int (num_rows, length) tensors under the names of the inputs.
         config: of the encoder.
 
     Raises:
         ValueError: the shapes differ, the batch is longer than the position table, or
             an id lies outside its table.
     """
-    for name, other in (("segment_ids", segment_ids), ("padding_mask", padding_mask)):
-        if other is not None and other.shape != token_ids.shape:
+    shape = inputs["token_ids"].shape
+    for name, value in inputs.items():
+        if value.shape != shape:
             raise ValueError(
-                f"{name} must have the shape of token_ids, {tuple(token_ids.shape)}; "
-                f"received {tuple(other.shape)}."
+                f"{name} must have the shape of token_ids, {tuple(shape)}; "
+                f"received {tuple(value.shape)}."
             )
-    if token_ids.shape[1] > config.max_sequence_length:
+    if shape[1] > config.max_sequence_length:
         raise ValueError(
             f"token_ids must have at most {config.max_sequence_length} columns, the "
-            f"rows of the position table; received {token_ids.shape[1]}. "
-            "Lower max_length."
+            f"rows of the position table; received {shape[1]}. Lower max_length."
         )
-    # Asking a GPU would make it wait; there, torch's own assertion stops the step.
-    if token_ids.device.type == "cpu" and token_ids.numel():
-        _check_range("token_ids", token_ids, config.vocabulary_size)
-        if segment_ids is not None:
-            _check_range("segment_ids", segment_ids, config.num_segments)
+    sizes = {"token_ids": config.vocabulary_size, "segment_ids": config.num_segments}
+    for name, value in inputs.items():
+        # Without a copy on the host, torch's own assertion stops a GPU's step.
+        if name in sizes and has_host_copy(value) and value.numel():
+            _check_range(name, get_host_copy(value), sizes[name])
 
 
 def _check_range(name: str, ids: torch.Tensor, size: int) -> None:

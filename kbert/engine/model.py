@@ -10,10 +10,12 @@ from keras import tree
 
 from kbert.engine.backbone import OUTPUTS, Backbone
 from kbert.engine.inputs import check_dtypes
+from kbert.engine.logs import LazyCallbacks, count_steps
 from kbert.engine.losses import start_from_logits
 from kbert.engine.optimizers import FusedUpdate, can_fuse
 from kbert.engine.precision import use_fast_products
 from kbert.engine.recovery import MemoryRecovery, can_split
+from kbert.engine.transfer import HostNumbers, LossWatch, send
 
 _logger = logging.getLogger("kbert")
 
@@ -35,6 +37,8 @@ class EngineModel(keras.Model):
         self._recovery = MemoryRecovery()
         self._tolerates_nan = False
         self._in_train_step = False
+        self._host_numbers = HostNumbers()
+        self._watch: LossWatch | None = None
         self._head: keras.Model | None = None
 
     def call(self, inputs, training=None, mask=None):
@@ -66,12 +70,15 @@ class EngineModel(keras.Model):
         return (lambda x, key, **context: x) if backbone.runs_packed else operation
 
     def _encode(self, backbone, reads, training, inputs, **context):
-        outputs = backbone.encode(
-            backbone.standardize(inputs),
-            training=bool(training),
-            outputs=reads,
-            sparse_gradients=self._in_train_step and self._update is not None,
-        )
+        # Adding up a sparse gradient's rows makes the host wait for a GPU.
+        fused = self._in_train_step and self._update is not None
+        with self._host_numbers.paused():
+            outputs = backbone.encode(
+                backbone.standardize(inputs),
+                training=bool(training),
+                outputs=reads,
+                sparse_gradients=fused and self._device.type == "cpu",
+            )
         if "first_output" in reads:
             outputs["sequence_output"] = outputs.pop("first_output")
         if backbone.config.has_pooler:
@@ -123,9 +130,16 @@ class EngineModel(keras.Model):
         """The encoders in the graph, each once."""
         return [layer for layer in self.layers if isinstance(layer, Backbone)]
 
+    @property
+    def _device(self) -> torch.device:
+        return self.weights[0].value.device
+
     def make_train_function(self, force=False):
         """Build the training step and choose the update it ends with."""
         self._update = self._build_update()
+        self._watch = None
+        if self._device.type == "cuda" and self._update and self._update.can_skip:
+            self._watch = LossWatch(self._device, self._tolerates_nan)
         return super().make_train_function(force)
 
     def _build_update(self) -> FusedUpdate | None:
@@ -169,13 +183,49 @@ class EngineModel(keras.Model):
         """Run one step: forward, loss, backward, update, metrics."""
         if not self.trainable_variables:
             return super().train_step(data)
+        device = self._device
+        if device.type != "cuda":
+            return self._train(data)
+        with self._host_numbers:
+            return self._train(send(data, device))
+
+    def _train(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         first = next(leaf for leaf in tree.flatten(x) if leaf is not None)
         loss, y_pred, gradients = self._differentiate_in_memory(x, y, sample_weight)
         self._loss_tracker.update_state(loss, sample_weight=first.shape[0])
-        if self._is_sound(loss, y, y_pred, sample_weight):
+        if self._watch is not None:
+            assert self._update is not None
+            skip = self._watch.check(loss, self._update.iteration)
+            self._update.apply(gradients, skip)
+        elif self._is_sound(loss, y, y_pred, sample_weight):
             self._update_weights(gradients)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _list_callbacks(self, callbacks, fed: tuple, params: dict):
+        """Keep Keras from reading the logs of every batch off a GPU."""
+        known = isinstance(callbacks, keras.callbacks.CallbackList)
+        if known or self._device.type != "cuda":
+            return callbacks
+        return LazyCallbacks(
+            callbacks,
+            self.check_losses,
+            add_history=True,
+            add_progbar=params["verbose"] != 0,
+            model=self,
+            steps=count_steps(*fed),
+            **params,
+        )
+
+    def check_losses(self) -> None:
+        """Ask a GPU whether every loss so far was a number; waits for it.
+
+        Raises:
+            RuntimeError: one was not, and nothing that `fit` was given deals with it.
+        """
+        step = None if self._watch is None else self._watch.find_step()
+        if step is not None:
+            raise RuntimeError(_describe_unsound("no number", step, "its batch"))
 
     def _differentiate_in_memory(self, x, y, sample_weight):
         batch = (x, y, sample_weight)
@@ -220,21 +270,25 @@ class EngineModel(keras.Model):
     def _fast_products(self):
         backbones = self.backbones
         dtype = backbones[0].compute_precision if backbones else torch.float32
-        return use_fast_products(dtype, self.weights[0].value.device)
+        return use_fast_products(dtype, self._device)
 
     def _is_sound(self, loss, y, y_pred, sample_weight) -> bool:
-        """Whether the loss is a number; asked on a CPU, where asking costs nothing."""
-        if loss.is_cuda or bool(torch.isfinite(loss)):
+        """Whether the loss is a number; asked where no watch asks the device."""
+        if bool(torch.isfinite(loss)):
             return True
         if self._tolerates_nan:
             return False
         step = int(self.optimizer._iterations.value)
-        raise RuntimeError(
-            f"the loss is {float(loss)} at step {step}, from "
-            f"{_find_unsound(y, y_pred, sample_weight)}; the weights are as they were "
-            "after the step before. Lower the learning rate, clip the gradients "
-            "(global_clipnorm=1.0) or use precision='float32'."
-        )
+        where = _find_unsound(y, y_pred, sample_weight)
+        raise RuntimeError(_describe_unsound(float(loss), step, where))
+
+
+def _describe_unsound(loss, step: int, where: str) -> str:
+    return (
+        f"the loss is {loss} at step {step}, from {where}; the weights are as they "
+        "were after the step before. Lower the learning rate, clip the gradients "
+        "(global_clipnorm=1.0) or use precision='float32'."
+    )
 
 
 def _find_unsound(y, y_pred, sample_weight) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import keras
 import torch
 
+from kbert.engine.transfer import Mirror, follow
+
 # Where the weights of an encoder stand, from the bottom up, by KerasHub's paths.
 _ENCODER_PATH = re.compile(
     r"(?:^|/)(?:(?P<embeddings>token_embedding|position_embedding|segment_embedding"
@@ -156,16 +158,34 @@ class FusedUpdate:
     def __init__(self, optimizer, variables: Sequence[keras.Variable]):
         self.optimizer = optimizer
         self.variables = list(variables)
+        self._iterations = Mirror(optimizer._iterations)
+        self._rate: Mirror | None = None
         self._dense: dict[int, torch.Tensor] = {}
+
+    @property
+    def iteration(self) -> int:
+        """Number of steps before this one."""
+        return self._iterations.read()
+
+    @property
+    def can_skip(self) -> bool:
+        """Whether `apply` heeds `skip`."""
+        return _is_adam(self.optimizer)
 
     @torch.no_grad()
     @torch.compiler.disable
-    def apply(self, gradients: Sequence[torch.Tensor | None]) -> None:
+    def apply(
+        self,
+        gradients: Sequence[torch.Tensor | None],
+        skip: torch.Tensor | None = None,
+    ) -> None:
         """Accumulate, clip, decay and update; count the step.
 
         Args:
             gradients: one a variable; `None` where the loss does not depend on it.
                 The token table's may be sparse.
+            skip: float32 (), 1 to change no weight and no moment, where `can_skip`;
+                a tensor, so that the host need not know.
         """
         optimizer = self.optimizer
         pairs = [
@@ -174,14 +194,14 @@ class FusedUpdate:
             if gradient is not None
         ]
         steps = optimizer.gradient_accumulation_steps or 1
-        iteration = int(optimizer._iterations.value)
+        iteration = self.iteration
         if steps > 1:
             pairs = self._accumulate(pairs)
         if pairs and (iteration + 1) % steps == 0:
-            self._update(pairs, steps, iteration // steps + 1)
+            self._update(pairs, steps, iteration // steps + 1, skip)
             if steps > 1:
                 torch._foreach_zero_([gradient for _, gradient in pairs])
-        optimizer._iterations.value.add_(1)
+        self._iterations.count()
 
     def _accumulate(self, pairs):
         """Add gradients to the optimizer's accumulators and return these instead."""
@@ -193,10 +213,27 @@ class FusedUpdate:
             accumulated.append((variable, total))
         return accumulated
 
-    def _update(self, pairs, steps: int, step: int) -> None:
+    def _read_rate(self, step: int) -> float:
+        """Return the learning rate of an update, counted from 1.
+
+        A schedule is computed on the CPU, so that nobody waits for its result.
+        """
+        rate = self.optimizer._learning_rate
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            # Keras's schedules count steps, this package's optimizer updates.
+            count = step - 1 if type(self.optimizer) is AdamW else self.iteration
+            dtype = self.optimizer._iterations.value.dtype
+            with keras.device("cpu"):
+                return float(rate(torch.full((), count, dtype=dtype)))
+        if not isinstance(rate, keras.Variable):
+            return float(self.optimizer.learning_rate)
+        self._rate = follow(rate, self._rate)
+        return self._rate.read()
+
+    def _update(self, pairs, steps: int, step: int, skip=None) -> None:
         optimizer = self.optimizer
         factor = self._compute_factor([gradient for _, gradient in pairs], steps)
-        rate = float(optimizer.learning_rate)
+        rate = self._read_rate(step)
         touched: list[tuple[torch.Tensor, torch.Tensor]] = []
         groups: dict[tuple[float, float], list] = {}
         for variable, gradient in pairs:
@@ -213,7 +250,8 @@ class FusedUpdate:
             groups.setdefault((multiplier, decay), []).append((variable, gradient))
         for (multiplier, decay), members in groups.items():
             if _is_adam(optimizer):
-                self._update_adam(members, rate * multiplier, decay, factor, step)
+                rates = rate * multiplier, decay
+                self._update_adam(members, *rates, factor, step, skip)
             else:
                 self._update_sgd(members, rate, decay, factor)
         for gradient, rows in touched:
@@ -245,7 +283,7 @@ class FusedUpdate:
         table.index_copy_(0, rows, gradient.values())
         return table, rows
 
-    def _update_adam(self, members, rate, decay, factor, step) -> None:
+    def _update_adam(self, members, rate, decay, factor, step, skip) -> None:
         optimizer = self.optimizer
         index = [optimizer._get_variable_index(variable) for variable, _ in members]
         epsilon = optimizer.epsilon
@@ -268,6 +306,7 @@ class FusedUpdate:
             amsgrad=False,
             maximize=False,
             grad_scale=factor,
+            found_inf=skip,
         )
 
     def _update_sgd(self, members, rate, decay, factor) -> None:

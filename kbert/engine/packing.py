@@ -5,7 +5,7 @@ one after another, longest row first, so that rows of like length stand side by 
 attention runs on a few dense groups of them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -101,7 +101,10 @@ class Packing:
             flattened padded batch.
         starts: int64 (num_rows,), first token of each packed row.
         packed_rows: int64 (num_rows,), packed row of each padded row.
-        groups: what attends together.
+        groups: what attends together; none for fused attention.
+        bounds: for fused attention int32 (num_rows + 2,), where each packed row and
+            the spare tokens begin, and where they end; else `None`.
+        longest: tokens of the longest of them, for fused attention.
     """
 
     num_rows: int
@@ -111,6 +114,8 @@ class Packing:
     starts: torch.Tensor
     packed_rows: torch.Tensor
     groups: tuple[Group, ...]
+    bounds: torch.Tensor | None = None
+    longest: int = 0
 
     @property
     def num_real_tokens(self) -> int:
@@ -137,44 +142,62 @@ class Packing:
         return padded.view(self.num_rows, self.length, dim)
 
     def to(self, device: torch.device) -> "Packing":
-        """Copy the index tensors to a device without waiting for it."""
+        """Copy the index tensors to a device in one piece, without waiting for it."""
         if self.index.device == device:
             return self
-
-        def move(tensor):
-            return None if tensor is None else tensor.to(device, non_blocking=True)
-
+        own = [self.index, self.starts, self.packed_rows]
+        bounds = self.starts[:0] if self.bounds is None else self.bounds.long()
+        pairs = [tensor for g in self.groups for tensor in (g.slots, g.tokens)]
+        sent = _send_joined([*own, bounds, *pairs], device)
+        index, starts, packed_rows, bounds = sent[:4]
         groups = tuple(
-            Group(
-                g.start,
-                g.stop,
-                g.first_row,
-                g.num_rows,
-                g.length,
-                move(g.slots),
-                move(g.tokens),
-                move(g.bias),
+            replace(
+                group,
+                slots=slots,
+                tokens=tokens,
+                bias=_build_bias(tokens, group, self.num_real_tokens),
+                _indexes={},
             )
-            for g in self.groups
+            for group, slots, tokens in zip(
+                self.groups, sent[4::2], sent[5::2], strict=True
+            )
         )
-        return Packing(
-            self.num_rows,
-            self.length,
-            self.num_tokens,
-            move(self.index),
-            move(self.starts),
-            move(self.packed_rows),
-            groups,
+        return replace(
+            self,
+            index=index,
+            starts=starts,
+            packed_rows=packed_rows,
+            groups=groups,
+            bounds=None if self.bounds is None else bounds.int(),
         )
 
 
-def build_packing(padding_mask: torch.Tensor, num_heads: int) -> Packing:
+def _send_joined(tensors: list[torch.Tensor], device: torch.device):
+    """Copy int64 (n,) tensors to a device as one; a copy costs more than its bytes."""
+    joined = torch.cat(tensors)
+    if device.type == "cuda":
+        joined = joined.pin_memory()
+    sent = joined.to(device, non_blocking=True)
+    return sent.split([len(tensor) for tensor in tensors])
+
+
+def _build_bias(tokens: torch.Tensor, group: Group, spare: int):
+    """Return a group's bias, computed where its tokens are."""
+    if group.bias is None:
+        return None
+    bias = torch.zeros(group.bias.shape, device=tokens.device)
+    empty = (tokens == spare).view(bias.shape)
+    return bias.masked_fill_(empty, float("-inf"))
+
+
+def build_packing(padding_mask: torch.Tensor, num_heads: int | None) -> Packing:
     """Plan how to run a padded batch without its padding.
 
     Args:
-        padding_mask: bool or int (num_rows, length), nonzero for real tokens. It
-            need not be left-aligned: a token keeps the position of its column.
-        num_heads: attention heads, for the size of the groups.
+        padding_mask: bool or int (num_rows, length) on the CPU, nonzero for real
+            tokens. It need not be left-aligned: a token keeps its column's position.
+        num_heads: attention heads, for the size of the groups; `None` for fused
+            attention, which needs none.
 
     Returns:
         The plan, its index tensors on the CPU.
@@ -182,7 +205,7 @@ def build_packing(padding_mask: torch.Tensor, num_heads: int) -> Packing:
     Raises:
         ValueError: a row has no token.
     """
-    mask = padding_mask.to("cpu") != 0
+    mask = padding_mask != 0
     num_rows, length = mask.shape
     lengths = mask.sum(1)
     if num_rows and int(lengths.min()) == 0:
@@ -197,15 +220,28 @@ def build_packing(padding_mask: torch.Tensor, num_heads: int) -> Packing:
     packed_rows = torch.empty_like(row_order)
     packed_rows[row_order] = torch.arange(num_rows)
     num_real = index.shape[0]
-    return Packing(
+    packing = Packing(
         num_rows=num_rows,
         length=length,
         num_tokens=round_up(num_real + 1, TOKEN_MULTIPLE),
         index=index,
         starts=sorted_lengths.cumsum(0) - sorted_lengths,
         packed_rows=packed_rows,
-        groups=_build_groups(sorted_lengths.tolist(), num_heads),
+        groups=(),
     )
+    if num_heads is None:
+        return _add_bounds(packing, sorted_lengths)
+    groups = _build_groups(sorted_lengths.tolist(), num_heads)
+    return replace(packing, groups=groups)
+
+
+def _add_bounds(packing: Packing, lengths: torch.Tensor) -> Packing:
+    """Mark the rows of a packing, longest first, for fused attention."""
+    num_real, num_tokens = packing.num_real_tokens, packing.num_tokens
+    ends = torch.tensor([num_real, num_tokens])
+    longest = max(int(lengths[0]) if len(lengths) else 0, num_tokens - num_real)
+    bounds = torch.cat([packing.starts, ends]).int()
+    return replace(packing, bounds=bounds, longest=longest)
 
 
 def round_up(value: int, multiple: int) -> int:

@@ -8,6 +8,8 @@ import keras
 import torch
 from keras import tree
 
+from kbert.engine.transfer import take_rows
+
 _logger = logging.getLogger("kbert")
 
 # Losses that are means over the rows of a batch: those of its parts add up to them.
@@ -75,7 +77,7 @@ class MemoryRecovery:
         for start in range(0, num_rows, size):
             rows = slice(start, start + size)
             part = tree.map_structure(
-                lambda leaf, rows=rows: None if leaf is None else leaf[rows], batch
+                lambda leaf, rows=rows: take_rows(leaf, rows), batch
             )
             share = (min(start + size, num_rows) - start) / num_rows
             loss, y_pred, own = function(part)
