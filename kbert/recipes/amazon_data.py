@@ -60,10 +60,14 @@ def load_amazon(flags: Flags) -> Material:
         sample, words = find_files(SAMPLE, STEMS), "kbert's bundled sample"
         return build_material(sample, flags, words=words, notice=NOTICE)
     test = None if places.test is None else read_reviews(places.test)
-    read = Places(read_reviews(places.train), test)
-    return build_material(
-        read, flags, words=words, num_documented=NUM_DOCUMENTED, sentences=[JOINED]
+    material = build_material(
+        Places(read_reviews(places.train), test),
+        flags,
+        words=words,
+        num_documented=NUM_DOCUMENTED,
+        sentences=[JOINED],
     )
+    return replace(material, splits=replace(material.splits, source=words))
 
 
 def read_reviews(place: Any) -> pa.Table:

@@ -26,19 +26,21 @@ def train(trial: "Trial") -> "Model":
     import kbert
 
     settings = trial.settings
+    if trial.options.memory:
+        memory.note_memory(trial)
     kbert.set_seed(trial.seed)  # before the head is initialised
     trial.train = reviews_data.add_copies(trial.train, settings.augment, trial.seed)
     model = trial.previous or kbert.build_classifier(
         trial.preset,
         trial.label_names,
-        dropout=settings.dropout,
         max_length=settings.max_length,
+        dropout=settings.dropout,
         precision=trial.flags.precision,
     )
     optimizer = kbert.adamw(
         settings.learning_rate,
-        schedule=settings.schedule,
         weight_decay=settings.weight_decay,
+        schedule=settings.schedule,
         **trial.length,
     )
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -63,11 +65,9 @@ def predict(trial: "Trial", model: "Model", rows: Any) -> Any:
 
 
 def finish(trial: "Trial", model: "Model") -> None:
-    """Measure the validation reviews, and the memory where it was asked for."""
+    """Measure the validation reviews too, and predict those without labels."""
     reviews_data.measure_validation(trial, predict(trial, model, trial.validation))
     reviews_data.write_predictions(trial, model)
-    if trial.options.memory:
-        memory.note_memory(trial)
 
 
 # The schedule is the Trainer's, which the source leaves as it is.

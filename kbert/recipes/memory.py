@@ -123,8 +123,10 @@ def _measure(order: Order) -> Need:
 def note_memory(trial: "Trial") -> None:
     """Measure what a trial's training needs at each batch size, and note it.
 
+    Before training, when a GPU's memory is still free.
+
     Args:
-        trial: the trial, trained; its `extra`, `files` and the sentences on its data
+        trial: the trial; its `extra`, `files` and the sentences on its data
             get the figures, its folder `memory.csv`.
     """
     max_length = trial.settings.max_length or trial.find_longest()
