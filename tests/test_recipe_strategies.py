@@ -202,6 +202,8 @@ def test_early_stopping_stops_keeps_the_best_epoch_and_scores_each(monkeypatch):
     epochs = trial.progress.epochs
     assert [epoch["val_loss"] for epoch in epochs] == [0.5, 0.4, 0.6, 0.7]
     assert trial.extra["epochs run"] == 4 and trial.find_kept_epoch() == 2
+    figures = outcome.flatten({"per_class": []}, trial)
+    assert {claim.key for claim in trial.variant.claims} <= figures.keys()
     found = kbert.evaluation.compute_metrics(
         trial.validation.labels, model.predict(trial.validation), "01"
     )
@@ -299,6 +301,7 @@ def test_the_final_run_measures_rows_that_nothing_was_chosen_with(
     record = run_tiny(monkeypatch, tmp_path / "out")
     assert record["split"] == "test" and record["data"]["rows"]["test"] == 8
     assert any("nothing was chosen with" in line for line in record["deviations"])
+    assert {claim.key for claim in VARIANTS["final"].claims} <= record["figures"].keys()
     probability = record["figures"]["example probability"]
     assert 0 < probability < 1
     assert record["figures"]["example class"] == int(probability > 0.5)

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {_refuse(arguments[0])}", file=sys.stderr)
         return 2
     measured = read_measured(MEASURED)
-    rows = [_COLUMNS]
+    rows: list[tuple[str, ...]] = [_COLUMNS]
     for name in RECIPES:
         experiment = importlib.import_module(f"kbert.recipes.{name}").EXPERIMENT
         rows.append(describe(experiment, measured.get(name, {})))
