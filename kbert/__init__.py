@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kbert import (
+        augmentation,
         callbacks,
         data,
         engine,
@@ -38,6 +39,7 @@ __all__ = [
     "Splits",
     "__version__",
     "adamw",
+    "augmentation",
     "build_classifier",
     "callbacks",
     "data",

@@ -30,7 +30,7 @@ HEAVY = (
 # Lower layers never import higher ones. Modules of one row may import each other.
 LAYERS = (
     ("data",),
-    ("cleaning", "tokenizer", "encoded", "text"),
+    ("augmentation", "cleaning", "tokenizer", "encoded", "text"),
     ("presets", "engine"),
     (
         "rows",
@@ -54,6 +54,7 @@ PUBLIC_NAMES = [
     "Splits",
     "__version__",
     "adamw",
+    "augmentation",
     "build_classifier",
     "callbacks",
     "data",
@@ -137,7 +138,8 @@ def test_import_is_quick_and_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "module", ["data", "text", "presets", "evaluation", "report", "cli"]
+    "module",
+    ["data", "augmentation", "text", "presets", "evaluation", "report", "cli"],
 )
 def test_modules_below_the_models_import_neither_keras_nor_torch(module):
     done = run_python(

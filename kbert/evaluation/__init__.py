@@ -28,12 +28,14 @@ from kbert.evaluation.scores import (
     precision_recall_f1,
     roc_auc,
 )
+from kbert.evaluation.views import average_views
 
 __all__ = [
     "NUM_BINS",
     "PrecisionRecall",
     "ReliabilityCurve",
     "accuracy",
+    "average_views",
     "batch_mean_accuracy",
     "bootstrap_interval",
     "compute_metrics",

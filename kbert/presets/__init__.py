@@ -14,7 +14,7 @@ are read as files.
 """
 
 from kbert.presets.fetch import hub_answers
-from kbert.presets.names import PresetInfo, list_presets
+from kbert.presets.names import PresetInfo, is_same_preset, list_presets
 from kbert.presets.preset import Preset, PresetError
 from kbert.presets.resolve import (
     EMBEDDED_PRESET,
@@ -30,6 +30,7 @@ __all__ = [
     "PresetInfo",
     "count_parameters",
     "hub_answers",
+    "is_same_preset",
     "list_presets",
     "load_preset",
     "resolve_preset",

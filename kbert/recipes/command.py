@@ -26,13 +26,16 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 1 failed, 2 a wrong flag or value, 130 interrupted.
     """
-    from kbert.recipes import running
+
+    def run(config: Any) -> None:
+        from kbert.recipes import running  # takes a second, which --help need not wait
+
+        names = choose(experiment, config)
+        running.run_experiment(experiment, config.flags, names, config.options)
 
     return cli.run_recipe(
         build_config(experiment),
-        lambda config: running.run_experiment(
-            experiment, config.flags, choose(experiment, config), config.options
-        ),
+        run,
         argv,
         prog=f"python -m kbert.recipes.{experiment.name}",
         description=describe(experiment),

@@ -1,25 +1,58 @@
 """Trials side by side: figures over the seeds, documented and measured."""
 
+import shlex
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kbert.recipes.experiment import Experiment
-from kbert.report.wording import metric_name
+from kbert import report
+from kbert.presets import EMBEDDED_PRESET
+from kbert.recipes.experiment import Claim, Experiment, Variant
+from kbert.recipes.flags import Flags
+from kbert.recipes.lessons import learn
+from kbert.report.wording import metric_name, spread
+
+Record = Mapping[str, Any]
+_NOTHING: dict[str, Any] = {"mean": None, "sd": None, "n": 0}
+# Flags whose effect a record has in plain words elsewhere.
+_SAID_ELSEWHERE = {
+    "data", "preset", "seed", "limit", "as-documented", "device",
+    "epochs", "batch-size", "learning-rate", "max-length",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Row:
-    """The trials of one variant with one encoder and the same settings.
+    """The trials of one variant with one encoder, on the same data, set the same way.
 
     Args:
-        name: of the variant.
+        experiment: what was reproduced.
         records: of its trials, one a seed.
     """
 
-    name: str
-    records: Sequence[Mapping[str, Any]]
+    experiment: Experiment
+    records: Sequence[Record]
+
+    @property
+    def name(self) -> str:
+        """Name of the variant."""
+        return self.records[0]["variant"]
+
+    @property
+    def variant(self) -> Variant:
+        """The row of the document's table."""
+        return self.experiment.variants[self.name]
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether anything stood in for the documented encoder or data."""
+        return any(record["is_fallback"] for record in self.records)
+
+    @property
+    def num_collapsed(self) -> int:
+        """Trials that predict one class."""
+        return sum(record["collapsed"] for record in self.records)
 
     def values(self, key: str) -> list[float]:
         """Return a figure of every trial that has it.
@@ -31,7 +64,87 @@ class Row:
             The values, in the order of the seeds.
         """
         found = [record["figures"].get(key) for record in self.records]
-        return [value for value in found if value is not None]
+        return [float(value) for value in found if isinstance(value, int | float)]
+
+    def spread(self, key: str) -> dict[str, Any]:
+        """Sum a figure up.
+
+        Args:
+            key: as in the record's `figures`.
+
+        Returns:
+            `mean`, `sd` (of the sample; `None` for one trial) and `n`.
+        """
+        return sum_up(self.values(key))
+
+    def compare_claims(self) -> list[dict[str, Any]]:
+        """Put the documented figures beside the measured ones.
+
+        Returns:
+            For each claim `name`, `key`, `documented`, `mean`, `sd`, `n` and `verdict`.
+            Where something stood in for the documented means, nothing is measured.
+        """
+        return [
+            describe_claim(
+                claim, _NOTHING if self.is_fallback else self.spread(claim.key)
+            )
+            for claim in self.variant.claims
+        ]
+
+    def find_differences(self) -> list[str]:
+        """Say in a few words each what sets these trials apart from the document's.
+
+        Returns:
+            Such as `smaller encoder: all_minilm_l6_v2_en` and `160 of 6,090 training
+            rows`; empty where all is as documented.
+        """
+        first = self.records[0]
+        documented = self.variant.preset or self.experiment.preset
+        rows = self._describe_rows()
+        found = [rows] if rows else []
+        if (name := first["preset"]["name"]) != documented:
+            size = "smaller" if name == EMBEDDED_PRESET else "other"
+            found.insert(0, f"{size} encoder: {name}")
+        if not first["as_documented"] and self.experiment.has_defects(self.name):
+            found.append("its defects mended")
+        found += first["changed"]
+        found += [
+            f"--{flag} {value}".strip()
+            for flag, value in read_flags(first["command"]).items()
+            if flag not in {*_SAID_ELSEWHERE, self.experiment.flag}
+        ]
+        if first["device"]["kind"] != "cpu":
+            found.append(f"on {first['device']['name']}")
+        return found
+
+    def _describe_rows(self) -> str | None:
+        first = self.records[0]
+        if first["data"]["is_documented"]:
+            return None
+        if not first["limit"]:
+            return f"other data: {first['data']['source']}"
+        rows = first["data"]["rows"]["train"]
+        documented = self.variant.settings.rows or self.experiment.num_rows or 0
+        if rows < documented:
+            return f"{rows:,} of {documented:,} training rows"
+        return f"{rows:,} training rows, from the first {first['limit']:,}"
+
+    def write_command(self) -> str:
+        """Write the command that repeats all these trials.
+
+        Returns:
+            A line for a shell.
+        """
+        words = shlex.split(self.records[0]["command"])
+        if "--seed" in words:
+            place = words.index("--seed")
+            words[place : place + 2] = []
+        seeds = [record["seed"] for record in self.records]
+        if seeds[0] != Flags().seed:
+            words += ["--seed", str(seeds[0])]
+        if len(seeds) > 1:
+            words += ["--seeds", str(seeds[-1] - seeds[0] + 1)]
+        return shlex.join(words)
 
     def describe(self, keys: Sequence[str]) -> str:
         """Put figures into a line: mean, standard deviation and number of trials.
@@ -47,9 +160,64 @@ class Row:
             for key in keys
             if (values := self.values(key))
         ]
-        num_collapsed = sum(record["collapsed"] for record in self.records)
-        collapsed = f", {num_collapsed} predict one class" if num_collapsed else ""
-        return f"{', '.join(shown)} (n {len(self.records)}{collapsed})"
+        collapsed = self.num_collapsed and f", {self.num_collapsed} predict one class"
+        return f"{', '.join(shown)} (n {len(self.records)}{collapsed or ''})"
+
+    def to_json(self, place: Callable[[Record], str]) -> dict[str, Any]:
+        """Return what a report shows of these trials.
+
+        Args:
+            place: where more about a trial is found, relative to the report.
+
+        Returns:
+            A row as `kbert.report.Comparison` takes it.
+        """
+        records, summary = self.records, self.experiment.summary
+        return {
+            "name": self.name,
+            "words": self.variant.words,
+            "is_documented": self.variant.is_documented,
+            "differences": self.find_differences(),
+            "command": self.write_command(),
+            "num_trials": len(records),
+            "num_collapsed": self.num_collapsed,
+            "is_fallback": self.is_fallback,
+            "claims": self.compare_claims(),
+            "metrics": {key: self.spread(key) for key in summary if self.values(key)},
+            "seconds": statistics.fmean(one["seconds"]["total"] for one in records),
+            "trials": [_describe_trial(one, summary, place) for one in records],
+            "histories": {f"seed {one['seed']}": one["history"] for one in records},
+        }
+
+
+def _describe_trial(
+    record: Record, keys: Sequence[str], place: Callable[[Record], str]
+) -> dict[str, Any]:
+    figures = record["figures"]
+    return {
+        "seed": record["seed"],
+        "figures": {key: figures[key] for key in keys if key in figures},
+        "kept_epoch": record["kept_epoch"],
+        "num_epochs": len(record["history"]),
+        "seconds": record["seconds"]["total"],
+        "collapsed": record["collapsed"],
+        "place": place(record),
+    }
+
+
+def sum_up(values: Sequence[float]) -> dict[str, Any]:
+    """Sum values up.
+
+    Args:
+        values: any number of them.
+
+    Returns:
+        `mean` (`None` of none), `sd` (of the sample; `None` of fewer than two), `n`.
+    """
+    if not values:
+        return _NOTHING
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "sd": sd, "n": len(values)}
 
 
 def describe_values(values: Sequence[float]) -> str:
@@ -61,11 +229,57 @@ def describe_values(values: Sequence[float]) -> str:
     Returns:
         Such as `0.812 ± 0.004`; one value stands alone.
     """
-    mean = f"{statistics.fmean(values):.3f}"
-    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+    return spread(sum_up(values))
 
 
-def compare(experiment: Experiment, records: Sequence[Mapping[str, Any]]) -> list[Row]:
+def describe_claim(claim: Claim, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Judge a measured figure by the documented one.
+
+    Args:
+        claim: what the document states.
+        found: of `sum_up`.
+
+    Returns:
+        `name`, `key`, `documented`, those of `found`, and `verdict`: `within 1 sd`,
+        `equal`, `above by …`, `below by …` or, where nothing was measured, empty.
+    """
+    named = {"name": claim.name, "key": claim.key, "documented": claim.value}
+    return {**named, **found, "verdict": _judge(claim.value, found)}
+
+
+def _judge(documented: float, found: Mapping[str, Any]) -> str:
+    if found["mean"] is None:
+        return ""
+    gap = found["mean"] - documented
+    if found["sd"] is not None and abs(gap) <= found["sd"]:
+        return "within 1 sd"
+    size = f"{abs(gap):,.3f}"
+    if not float(size.replace(",", "")):
+        return "equal"
+    return f"{'above' if gap > 0 else 'below'} by {size}"
+
+
+def read_flags(command: str) -> dict[str, str]:
+    """Read the flags of a recipe's command.
+
+    Args:
+        command: as a record has it.
+
+    Returns:
+        Flag, without dashes, to its value; an empty one where it takes none.
+    """
+    flags: dict[str, str] = {}
+    name = ""
+    for word in shlex.split(command)[3:]:  # python -m kbert.recipes.…
+        if word.startswith("--"):
+            name = word.removeprefix("--")
+            flags[name] = ""
+        else:
+            flags[name] = f"{flags[name]} {word}".strip()
+    return flags
+
+
+def compare(experiment: Experiment, records: Sequence[Record]) -> list[Row]:
     """Group trials by what was trained.
 
     Args:
@@ -78,15 +292,83 @@ def compare(experiment: Experiment, records: Sequence[Mapping[str, Any]]) -> lis
     order = list(experiment.variants)
     groups: dict[tuple, list] = {}
     for record in records:
+        flags = {k: v for k, v in read_flags(record["command"]).items() if k != "seed"}
         key = (
             order.index(record["variant"]),
+            record["is_fallback"],
+            not record["is_comparable"],
             record["preset"]["name"],
             record["as_documented"],
-            tuple(record["changed"]),
             record["limit"] or 0,
+            record["device"]["kind"],
+            record["data"]["digest"],
+            sorted(flags.items()),
         )
-        groups.setdefault(key, []).append(record)
+        groups.setdefault(_freeze(key), []).append(record)
     return [
-        Row(found[0]["variant"], sorted(found, key=lambda record: record["seed"]))
+        Row(experiment, sorted(found, key=lambda record: record["seed"]))
         for _, found in sorted(groups.items())
     ]
+
+
+def _freeze(key: tuple) -> tuple:
+    return tuple(tuple(part) if isinstance(part, list) else part for part in key)
+
+
+def describe(
+    experiment: Experiment,
+    records: Sequence[Record],
+    place: Callable[[Record], str],
+) -> report.Comparison:
+    """Turn records into what a report on several trials shows.
+
+    Args:
+        experiment: what was reproduced.
+        records: of its trials.
+        place: where more about a trial is found, relative to the report.
+
+    Returns:
+        What to render.
+    """
+    rows = compare(experiment, records)
+    return report.Comparison(
+        recipe=experiment.name,
+        title=experiment.title,
+        question=experiment.question,
+        source=experiment.source,
+        file=experiment.file,
+        metrics=experiment.summary,
+        rows=[row.to_json(place) for row in rows],
+        lessons=learn(rows),
+        records=[record for row in rows for record in row.records],
+    )
+
+
+def write(
+    folder: report.RunFolder, experiment: Experiment, records: Sequence[Record]
+) -> None:
+    """Write the report on a run of several trials.
+
+    Args:
+        folder: of all trials; each trial's own is in it.
+        experiment: what was reproduced.
+        records: of the trials.
+    """
+
+    def place(record: Record) -> str:
+        return f"{name_folder(record['variant'], record['seed'])}/report.html"
+
+    report.write_comparison(folder, describe(experiment, records, place))
+
+
+def name_folder(variant: str, seed: int) -> str:
+    """Name a trial's folder within that of all trials.
+
+    Args:
+        variant: its name.
+        seed: of the trial.
+
+    Returns:
+        Such as `baseline-seed42`.
+    """
+    return f"{variant}-seed{seed}"

@@ -5,10 +5,11 @@ from typing import Any
 
 from kbert.callbacks import format_seconds
 from kbert.presets import count_parameters
+from kbert.recipes.comparison import Row, compare, describe_values
 from kbert.recipes.experiment import Experiment
 from kbert.recipes.trial import Trial
 from kbert.report import RunFolder
-from kbert.report.wording import metric_name
+from kbert.report.wording import metric_name, setting
 
 _PARTS = {"train": "to train on", "validation": "to validate with", "test": "to test"}
 
@@ -25,7 +26,7 @@ def announce(trial: Trial) -> None:
         for name, part in parts.items()
     ]
     size = count_parameters(trial.preset.config) / 1e6
-    print(f"Data      {trial.material.splits.source}:")
+    print(f"Data      {trial.material.words}:")
     print(f"          {', '.join(counts)}")
     print(
         f"Preset    {trial.preset.name} ({size:.1f} million weights; "
@@ -98,16 +99,61 @@ def describe_claims(trial: Trial) -> str:
 def summarise_all(
     experiment: Experiment, folder: RunFolder, records: Sequence[dict[str, Any]]
 ) -> None:
-    """Print a line for each variant, and where the report is.
+    """Print documented beside measured for each variant, and where the report is.
 
     Args:
         experiment: what was reproduced.
         folder: of all trials.
         records: of the trials.
     """
-    from kbert.recipes.comparison import compare
-
+    rows = compare(experiment, records)
     print()
-    for row in compare(experiment, records):
-        print(f"{row.name:<16}  {row.describe(experiment.summary)}")
+    for line in _align([line for row in rows for line in _tabulate(row)]):
+        print(line)
+    for notice in dict.fromkeys(line for one in records for line in one["notices"]):
+        print(f"Note      {notice}")
+    differences = dict.fromkeys(line for row in rows for line in row.find_differences())
+    if differences:
+        print(f"Unlike    the document: {'; '.join(differences)}")
     print(f"Report    {folder.path / 'report.html'}")
+
+
+_HEADS = ("Variant", "Figure", "Documented", "Mean ± sd", "n", "One class only")
+
+
+def _tabulate(row: Row) -> list[tuple[str, ...]]:
+    """Lines of the figures that sum a row up; a stand-in's have none beside them."""
+    claims = {claim["key"]: claim for claim in row.compare_claims()}
+    keys = [*row.experiment.summary]
+    keys += ["batch_mean_accuracy"] if "batch_mean_accuracy" in claims else []
+    lines: list[tuple[str, ...]] = []
+    for key in keys:
+        values = row.values(key)
+        if not values:
+            continue
+        is_shown = key in claims and not row.is_fallback
+        documented = setting(claims[key]["documented"]) if is_shown else setting(None)
+        measured = (documented, describe_values(values), str(len(values)))
+        first = not lines
+        lines.append(
+            (
+                row.name if first else "",
+                metric_name(key),
+                *measured,
+                str(row.num_collapsed) if first else "",
+            )
+        )
+    return lines
+
+
+def _align(lines: Sequence[tuple[str, ...]]) -> list[str]:
+    """Align columns: names to the left, figures to the right."""
+    table = [_HEADS, *lines]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < 2 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in table
+    ]

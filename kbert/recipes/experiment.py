@@ -37,6 +37,9 @@ class Settings:
         pooling: how a text becomes one vector; `None`: as the preset was trained.
         patience: epochs without a better validation before training stops; `None`:
             all epochs run.
+        augment: how a copy of each training text is changed, as
+            `kbert.augmentation.augment_texts` takes it; `none`: there are no copies.
+        views: of each measured text, whose predictions are averaged.
         rows: training rows to use; `None`: all.
         validation_rows: rows to validate with, and to measure; `None`: all.
     """
@@ -54,21 +57,32 @@ class Settings:
     frozen: int | None = None
     pooling: Any = None
     patience: int | None = None
+    augment: str = "none"
+    views: int = 1
     rows: int | None = None
     validation_rows: int | None = None
 
-    def override(self, flags: Flags) -> "Settings":
+    def override(self, flags: Flags, options: Any = None) -> "Settings":
         """Replace what the user set.
 
         Args:
             flags: `None` in them leaves a setting as it is.
+            options: the recipe's own flags, a dataclass, to the same effect.
 
         Returns:
             The settings to train with.
         """
-        names = ("epochs", "batch_size", "learning_rate", "max_length")
-        given = {name: getattr(flags, name) for name in names}
-        return replace(self, **{k: v for k, v in given.items() if v is not None})
+        given = {**vars(flags), **(vars(options) if options is not None else {})}
+        names = [one.name for one in fields(self) if given.get(one.name) is not None]
+        return replace(self, **{name: given[name] for name in names})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is set, by name; what is off or as usual is left out."""
+        return {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if getattr(self, one.name) != one.default
+        }
 
     def differences(self, other: "Settings") -> list[str]:
         """Name the settings that another has otherwise.
@@ -104,12 +118,14 @@ class Claim:
         key: where the measured one is found: the name of a metric, one of a class
             (`f1.spam`), of an epoch (`val_accuracy.2`), or of `Trial.extra`.
         higher_is_better: `None` where neither is.
+        note: what to bear in mind when the two are compared.
     """
 
     name: str
     value: float
     key: str
     higher_is_better: bool | None = True
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +144,7 @@ class Variant:
             mistake, which is repeated only with `--as-documented`.
         defects: sentences on what the source does wrong in this run alone.
         words: what sets it apart, in a few words.
+        needs: what a run takes that is not everywhere at hand, in words.
     """
 
     settings: Settings
@@ -139,6 +156,7 @@ class Variant:
     split: str | None = None
     defects: Sequence[str] = ()
     words: str = ""
+    needs: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +198,7 @@ class Experiment:
         source: document, in words; `file` is its name.
         file: the document's file name.
         preset: documented encoder.
+        num_rows: training rows of the document; `None`: the variants say.
         variants: by name, in the document's order.
         load: reads the data.
         train: builds, compiles and fits a model.
@@ -191,6 +210,7 @@ class Experiment:
         groups: names that stand for several variants.
         options: dataclass of the recipe's own flags, if it has any.
         summary: metrics that sum a run up, the most important first.
+        deviations: sentences on what differs from the source however it is run.
         defects: sentences on what the source does wrong and the default does right.
     """
 
@@ -210,10 +230,23 @@ class Experiment:
     default: str = ""
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     options: type | None = None
+    num_rows: int | None = None
     summary: Sequence[str] = ("accuracy", "f1", "log_loss")
+    deviations: Sequence[str] = ()
     defects: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Take the first variant where no default is named."""
         if not self.default:
             object.__setattr__(self, "default", next(iter(self.variants)))
+
+    def has_defects(self, name: str) -> bool:
+        """Whether the source does anything wrong that the default does right.
+
+        Args:
+            name: of a variant.
+
+        Returns:
+            Whether `--as-documented` changes how it runs.
+        """
+        return bool(self.defects) or self.variants[name].starts_from_is_defect

@@ -16,10 +16,10 @@ class Flags:
     out: Path | None = None  # run folder; else runs/<recipe>-<time>
     seed: int = 42  # of the split, and of the first run's head, batches and dropout
     seeds: int = 1  # runs of each variant, with seeds from --seed upwards
-    epochs: int | None = None  # passes over the training rows
-    batch_size: int | None = None  # rows a step
-    learning_rate: float | None = None  # the highest, of the encoder
-    max_length: int | None = None  # tokens a text may have
+    epochs: int | None = None  # passes over the training rows; else as documented
+    batch_size: int | None = None  # rows a step; else as documented
+    learning_rate: float | None = None  # the encoder's highest; else as documented
+    max_length: int | None = None  # tokens a text may have; else as documented
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of products
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where to train
     limit: int | None = None  # use at most so many rows of each labelled file

@@ -1,8 +1,9 @@
 """Ctrl-C in a recipe: what was trained stays."""
 
 import contextlib
+import signal
+import threading
 from collections.abc import Iterator
-from dataclasses import asdict
 
 from kbert.recipes.trial import Trial
 
@@ -26,9 +27,10 @@ def keep_if_interrupted(trial: Trial) -> Iterator[None]:
         if progress.model is None:  # training had not begun
             folder.release()
             raise
-        folder.save_model(progress.model)
-        folder.write_csv("history.csv", progress.epochs)
-        folder.write_json("config.json", asdict(trial.settings) | {"seed": trial.seed})
+        with _undisturbed():
+            folder.save_model(progress.model)
+            folder.write_csv("history.csv", progress.epochs)
+            folder.write_json("config.json", trial.to_json(progress.model))
         when = "after training"
         if not progress.finished:
             when = f"in epoch {len(progress.epochs) + 1} of {progress.params['epochs']}"
@@ -40,3 +42,16 @@ def keep_if_interrupted(trial: Trial) -> Iterator[None]:
     except Exception:
         folder.release()
         raise
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let a second Ctrl-C wait for nothing: what is being saved is saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)

@@ -82,7 +82,7 @@ def _build_run(trial: Trial, model: "Model", probabilities: np.ndarray) -> repor
         data=data,
         device=device,
         seed=trial.seed,
-        config={**asdict(trial.settings), **_flags_to_json(trial)},
+        config=trial.to_json(model),
         history=epochs,
         metrics=metrics,
         documented=_compare(trial, metrics),
@@ -116,20 +116,6 @@ def describe_trial(trial: Trial) -> str:
     return f"{trial.experiment.title}: {trial.name.replace('_', ' ')}"
 
 
-def _flags_to_json(trial: Trial) -> dict[str, Any]:
-    given = {**_options(trial), **vars(trial.flags)}
-    flags = {k: v for k, v in given.items() if k not in vars(trial.settings)}
-    left_out = ("out", "card", "seeds", "seed")
-    plain = {k: v for k, v in flags.items() if k not in left_out}
-    return {
-        **{
-            k: v if isinstance(v, bool | int | None) else str(v)
-            for k, v in plain.items()
-        },
-        "seed": trial.seed,
-    }
-
-
 def _options(trial: Trial) -> dict[str, Any]:
     return vars(trial.options) if trial.options is not None else {}
 
@@ -143,6 +129,7 @@ def _compare(trial: Trial, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
             "documented": claim.value,
             "measured": found.get(claim.key),
             "comparable": trial.is_comparable,
+            "note": claim.note if trial.is_comparable else "",
         }
         for claim in trial.variant.claims
     ]
@@ -183,7 +170,7 @@ def build_record(trial: Trial, run: report.Run) -> dict[str, Any]:
         run: its report.
 
     Returns:
-        Plain JSON values; see `kbert.recipes.records`.
+        Plain JSON values; `kbert.recipes.cards` makes cards from them.
     """
     counts = [row["num_predicted"] for row in run.metrics["per_class"]]
     record = {
@@ -202,6 +189,7 @@ def build_record(trial: Trial, run: report.Run) -> dict[str, Any]:
             "source": Path(run.data["source"]).name,
             "digest": run.data["digest"],
             "rows": run.data["rows"],
+            "is_documented": trial.material.is_documented,
         },
         "device": run.device,
         "environment": {k: run.environment[k] for k in ("python", "packages", "cpu")},

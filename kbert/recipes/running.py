@@ -2,13 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kbert import presets, report
-from kbert.recipes import console, interruption
+from kbert.recipes import cards, comparison, console, interruption
 from kbert.recipes.devices import use_device
 from kbert.recipes.experiment import Experiment
 from kbert.recipes.flags import Flags
@@ -90,6 +90,8 @@ def run_experiment(
         report.RunFolder.check(flags.out)
     material = experiment.load(flags)
     found = _resolve_presets(plan)
+    if flags.card:
+        cards.require_named([n for n in (material.notice, *_notices(found)) if n])
 
     def build_trial(name: str, seed: int, folder: report.RunFolder) -> Trial:
         preset, notice = found[name]
@@ -116,11 +118,9 @@ def run_experiment(
         else:
             folder = _open(flags.out, plan, is_resumed)
             records = _run_trials(plan, folder, build_trial)
-            _write_comparison(plan, folder, records)
+            comparison.write(folder, experiment, records)
             console.summarise_all(experiment, folder, records)
     if flags.card:
-        from kbert.recipes import cards
-
         cards.add(records)
     return folder.path
 
@@ -137,8 +137,8 @@ def run_trial(trial: Trial, *, keep_model: bool = True) -> dict[str, Any]:
     """
     from kbert.recipes import outcome
 
-    console.announce(trial)
     with interruption.keep_if_interrupted(trial):
+        console.announce(trial)
         model = trial.experiment.train(trial)
         if keep_model:
             trial.folder.save_model(model)
@@ -198,6 +198,10 @@ def _resolve_presets(plan: Plan) -> dict[str, tuple[presets.Preset, str | None]]
     return found
 
 
+def _notices(found: Mapping[str, tuple[presets.Preset, str | None]]) -> list:
+    return [notice for _, notice in found.values()]
+
+
 def _is_begun(out: Path | None, plan: Plan) -> bool:
     """Whether a folder holds this very run, begun before."""
     if out is None:
@@ -227,7 +231,7 @@ def _run_trials(
     records: list[dict] = []
     for seed in plan.seeds:
         for name in plan.names:
-            place = folder.path / f"{name}-seed{seed}"
+            place = folder.path / comparison.name_folder(name, seed)
             record = _read_record(place)
             if record is None:
                 console.number(len(records) + 1, plan.num_trials, name, seed)
@@ -235,7 +239,8 @@ def _run_trials(
                 trial = build_trial(name, seed, own)
                 start = find_start(experiment, flags, name)
                 if start is not None:
-                    trial.previous = _load_model(folder.path / f"{start}-seed{seed}")
+                    origin = comparison.name_folder(start, seed)
+                    trial.previous = _load_model(folder.path / origin)
                 record = run_trial(trial, keep_model=name in starts)
             records.append(record)
     return records
@@ -263,9 +268,3 @@ def _load_model(place: Path) -> "Model":
     import kbert
 
     return kbert.load_model(place / "model.keras", compile=False)
-
-
-def _write_comparison(plan: Plan, folder: report.RunFolder, records: list) -> None:
-    from kbert.recipes import comparison
-
-    comparison.write(folder, plan.experiment, records)

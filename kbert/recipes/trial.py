@@ -4,10 +4,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kbert.data import Split
-from kbert.presets import Preset
+from kbert.presets import Preset, is_same_preset
 from kbert.recipes.experiment import (
     BERT_BASE_LAYERS,
     Experiment,
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from kbert.callbacks import Progress
     from kbert.models import Model
     from kbert.report import RunFolder
+
+# Flags that say how a run is kept, not what it computes.
+_APART = ("out", "card", "seeds")
 
 
 @dataclass(kw_only=True)
@@ -74,7 +78,7 @@ class Trial:
     @cached_property
     def settings(self) -> Settings:
         """What to train with: the documented settings, and what the user set."""
-        return self.variant.settings.override(self.flags)
+        return self.variant.settings.override(self.flags, self.options)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -215,6 +219,30 @@ class Trial:
         ]
         return max(int(rows.lengths.max()) for rows in encoded)
 
+    def to_json(self, model: "Model") -> dict[str, Any]:
+        """Return every setting of the run, for `config.json` and the report.
+
+        Args:
+            model: what was trained.
+
+        Returns:
+            Names and plain values.
+        """
+        given = vars(self.flags) | (vars(self.options) if self.options else {})
+        own = {
+            k: v for k, v in given.items() if k not in (*vars(self.settings), *_APART)
+        }
+        preprocessor = model.preprocessor
+        return {
+            "recipe": self.experiment.name,
+            self.experiment.flag: self.name,
+            **self.settings.to_json(),
+            "max_length": preprocessor and preprocessor.max_length,
+            **{k: str(v) if isinstance(v, Path) else v for k, v in own.items()},
+            "preset": self.preset.name,
+            "seed": self.seed,
+        }
+
     @property
     def documented_preset(self) -> str:
         """Name of the encoder that the document used."""
@@ -226,7 +254,7 @@ class Trial:
         return (
             self.variant.is_documented
             and self.material.is_documented
-            and self.preset.name == self.documented_preset
+            and is_same_preset(self.preset.name, self.documented_preset)
             and not self.settings.differences(self.variant.settings)
             and (self.flags.as_documented or not self.defects)
         )
@@ -240,8 +268,8 @@ class Trial:
         Returns:
             Sentences.
         """
-        found = []
-        if self.preset.name != self.documented_preset:
+        found = list(self.experiment.deviations)
+        if not is_same_preset(self.preset.name, self.documented_preset):
             found.append(
                 f"The encoder is {self.preset.name}; the document's is "
                 f"{self.documented_preset}."
@@ -249,7 +277,8 @@ class Trial:
         if not self.material.is_documented:
             found.append("The data are not all the rows of the document.")
         if not self.variant.is_documented:
-            found.append("The document has no run with these settings.")
+            words = f": {self.variant.words}" if self.variant.words else ""
+            found.append(f"The document has no such run{words}.")
         if not self.flags.as_documented:
             found += self.defects
         frozen = self.experiment.variants[self.name].settings.frozen

@@ -10,6 +10,8 @@ import re
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
+from kbert.report.rendering import read_palette
+
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 # Colours to draw with, and the variables of style.css that they become.
@@ -94,6 +96,25 @@ def to_svg(figure: Any, name: str, description: str) -> str:
     root.set("role", "img")
     root.set("aria-label", description)
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
+
+
+def to_svg_file(svg: str) -> str:
+    """Make an `<svg>` element a file of its own, light or dark as its reader likes.
+
+    Args:
+        svg: of `to_svg`.
+
+    Returns:
+        The file's text; it holds the page's colours, and asks for nothing.
+    """
+    root = ElementTree.fromstring(svg)
+    _, _, width, height = root.attrib["viewBox"].split()
+    root.attrib |= {"xmlns": _SVG, "width": width, "height": height}
+    root.set("style", "background: var(--surface); font-family: system-ui, sans-serif")
+    colors = ElementTree.Element("style")
+    colors.text = read_palette()
+    root.insert(0, colors)
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def _drop(parent: ElementTree.Element, tags: set[str]) -> None:

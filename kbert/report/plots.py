@@ -27,8 +27,15 @@ _MAX_POINTS = 400  # a curve with more looks the same and weighs more
 _MAX_BARS = 60
 
 
-def _figure(size: tuple[float, float] = _SIZE) -> Any:
-    """Make a figure of its own: pyplot would keep it, and need a lock."""
+def make_figure(size: tuple[float, float] = _SIZE) -> Any:
+    """Make a figure of its own: pyplot would keep it, and need a lock.
+
+    Args:
+        size: width and height in inches.
+
+    Returns:
+        An empty `matplotlib.figure.Figure`.
+    """
     from matplotlib.figure import Figure
 
     return Figure(figsize=size, layout="constrained")
@@ -49,14 +56,14 @@ def plot_metric(
         The plot; `None` where no epoch has the metric.
     """
     lines = [
-        ("training", FIRST, *_points(history, metric)),
-        ("validation", SECOND, *_points(history, f"val_{metric}")),
+        ("training", FIRST, *find_points(history, metric)),
+        ("validation", SECOND, *find_points(history, f"val_{metric}")),
     ]
     lines = [line for line in lines if len(line[2])]
     if not lines:
         return None
     with style():
-        figure = _figure()
+        figure = make_figure()
         axes = figure.add_subplot()
         if kept_epoch is not None:
             axes.axvline(kept_epoch, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
@@ -64,7 +71,7 @@ def plot_metric(
             axes.plot(epochs, values, color=color, marker="o", markersize=4.5)
         axes.margins(y=0.12)
         _name_lines(axes, lines)
-        _count_epochs(axes, lines)
+        count_epochs(axes, lines)
         axes.grid(axis="x", visible=False)
         text = "; ".join(
             f"{name}: {', '.join(f'{v:.3f}' for v in values[:50])}"
@@ -73,8 +80,16 @@ def plot_metric(
         return to_svg(figure, f"history-{_letters(metric)}", f"By epoch, {text}.")
 
 
-def _points(history: Sequence[Mapping[str, Any]], key: str) -> tuple[list, list]:
-    """Return the epochs that have a finite value, and the values."""
+def find_points(history: Sequence[Mapping[str, Any]], key: str) -> tuple[list, list]:
+    """Find where a curve runs.
+
+    Args:
+        history: a dict per epoch.
+        key: of the metric.
+
+    Returns:
+        The epochs that have a finite value, and the values.
+    """
     found = [
         (row.get("epoch", number), float(row[key]))
         for number, row in enumerate(history, 1)
@@ -107,7 +122,13 @@ def _name_lines(axes: Any, lines: Sequence[tuple]) -> None:
         )
 
 
-def _count_epochs(axes: Any, lines: Sequence[tuple]) -> None:
+def count_epochs(axes: Any, lines: Sequence[tuple]) -> None:
+    """Let whole epochs be the horizontal axis.
+
+    Args:
+        axes: of the plot.
+        lines: drawn in it: name, colour, epochs, values.
+    """
     from matplotlib.ticker import MaxNLocator
 
     epochs = [epoch for line in lines for epoch in line[2]]
@@ -132,7 +153,7 @@ def plot_reliability(labels: np.ndarray, probabilities: np.ndarray) -> str:
     filled = curve.counts > 0
     lowest = 1 / probabilities.shape[1]
     with style():
-        figure = _figure((5.0, 3.8))
+        figure = make_figure((5.0, 3.8))
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
         x, y = curve.confidences[filled], curve.accuracies[filled]
@@ -186,7 +207,7 @@ def plot_precision_recall(
         if (points := precision_recall_points(labels, probabilities, label=label))
     ]
     with style():
-        figure = _figure((5.0, 3.8))
+        figure = make_figure((5.0, 3.8))
         axes = figure.add_subplot()
         for color, (_, points) in zip(SERIES, found, strict=False):
             recall, precision = _thin(points)
@@ -258,7 +279,7 @@ def plot_lengths(lengths: np.ndarray, max_length: int | None) -> str:
     counts, _ = np.histogram(lengths, edges)
     is_cut = edges[:-1] >= (longest if max_length is None else max_length)
     with style():
-        figure = _figure((5.0, 2.7))
+        figure = make_figure((5.0, 2.7))
         axes = figure.add_subplot()
         colors = [WARN if cut else FIRST for cut in is_cut]
         axes.bar(
@@ -303,6 +324,9 @@ def _letters(name: str) -> str:
 
 
 __all__ = [
+    "count_epochs",
+    "find_points",
+    "make_figure",
     "plot_lengths",
     "plot_metric",
     "plot_precision_recall",

@@ -12,7 +12,8 @@ MAX_TABLE_CLASSES = 50
 MAX_CONFUSIONS = 20
 MAX_EPOCHS = 30
 MAX_PANELS = 4
-_NO_METRIC = {"epoch", "seconds", "learning_rate"}
+# What a history has besides metrics.
+NO_METRIC = {"epoch", "seconds", "learning_rate"}
 _HEADLINES = (("accuracy",), ("f1", "f1_macro"), ("roc_auc",), ("log_loss",))
 _UNBOUNDED = {"log_loss", "matthews_correlation"}
 _MISSING: dict[str, Any] = {"value": None, "low": None, "high": None}
@@ -135,7 +136,7 @@ def _history(run: Run) -> dict[str, Any]:
     metrics = [
         name
         for name in dict.fromkeys(n.removeprefix("val_") for n in names)
-        if name not in _NO_METRIC
+        if name not in NO_METRIC
     ]
     return {
         "panels": metrics[:MAX_PANELS],

@@ -48,6 +48,23 @@ def figure(value: Any) -> str:
     return f"{value:,.3f}".replace("-", "\u2212")
 
 
+def spread(found: Any) -> str:
+    """Write a figure of several runs: their mean and its standard deviation.
+
+    Args:
+        found: `mean` (number or `None`) and `sd` (`None` for one run).
+
+    Returns:
+        Text such as `0.812 ± 0.004`; one run's figure stands alone.
+    """
+    mean = figure(found["mean"])
+    if found["mean"] is None or found["sd"] is None:
+        return mean
+    # A deviation has the decimals of its mean, unless the mean itself needs more.
+    is_small = 0 < abs(found["mean"]) < 0.0005
+    return f"{mean} ± {figure(found['sd']) if is_small else format(found['sd'], '.3f')}"
+
+
 def epoch_cell(value: Any, name: str) -> str:
     """Write a value of an epoch by what it is.
 
@@ -192,6 +209,22 @@ def markdown(value: Any) -> str:
     line = " ".join(printable(str(value)).split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MARKDOWN.sub(r"\\\1", line)
+
+
+def code(text: Any) -> str:
+    """Write a text as Markdown code within a line, in a table as well.
+
+    Args:
+        text: any text.
+
+    Returns:
+        One line between backticks, more of them than any run in the text has.
+    """
+    line = " ".join(printable(str(text)).split()).replace("|", r"\|")
+    longest = max((len(run) for run in re.findall("`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    space = " " if longest else ""
+    return f"{fence}{space}{line}{space}{fence}"
 
 
 def fenced(text: str) -> str:

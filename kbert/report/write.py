@@ -1,13 +1,10 @@
 """Write a run's report: for programs, for repositories and for people to look at."""
 
-from collections.abc import Callable
-from functools import cache
-from importlib import resources
 from typing import Any
 
-from kbert.report import wording
 from kbert.report.folder import RunFolder
 from kbert.report.plain import dump_csv, dump_json
+from kbert.report.rendering import read_style, render
 from kbert.report.run import Run
 from kbert.report.sections import arrange
 
@@ -52,7 +49,7 @@ def render_markdown(run: Run) -> str:
     Returns:
         The page; whatever texts and names hold, none of it becomes markup.
     """
-    return _template("report.md").render(arrange(run), NUM_TEXT=NUM_TEXT_CHARACTERS)
+    return render("report.md", **arrange(run), NUM_TEXT=NUM_TEXT_CHARACTERS)
 
 
 def render_html(run: Run) -> str:
@@ -66,11 +63,13 @@ def render_html(run: Run) -> str:
         there is no script, and its security policy forbids both.
     """
     context = arrange(run)
-    style = resources.files("kbert.report") / "templates" / "style.css"
-    return _template("report.html").render(
-        context,
+    return render(
+        "report.html",
+        **context,
+        title=run.title,
+        version=(run.environment.get("packages") or {}).get("kbert", ""),
         plots=_draw(run, context["panels"]),
-        style=style.read_text("utf-8"),
+        style=read_style(),
         NUM_TEXT=NUM_TEXT_CHARACTERS,
     )
 
@@ -106,45 +105,3 @@ def _draw(run: Run, panels: list[str]) -> dict[str, Any]:
         max_length = run.data.get("max_length")
         drawn["lengths"] = plots.plot_lengths(np.asarray(run.lengths), max_length)
     return drawn
-
-
-@cache
-def _template(name: str) -> Any:
-    """Load a template; each value is escaped unless the template says otherwise."""
-    import jinja2
-
-    is_html = name.endswith(".html")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("kbert.report", "templates"),
-        autoescape=is_html,
-        finalize=_finalize if is_html else _finalize_markdown,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    filters: dict[str, Callable[..., Any]] = {
-        "difference": wording.difference,
-        "duration": wording.duration,
-        "epoch_cell": wording.epoch_cell,
-        "fenced": lambda text: _Markdown(wording.fenced(text)),
-        "figure": wording.figure,
-        "metric": wording.metric_name,
-        "setting": wording.setting,
-        "cut": wording.printable,
-    }
-    environment.filters |= filters
-    return environment.get_template(name)
-
-
-class _Markdown(str):
-    """Text that is Markdown already."""
-
-
-def _finalize(value: Any) -> Any:
-    """Make text printable; what is marked as safe already passes."""
-    return wording.printable(value) if type(value) is str else value
-
-
-def _finalize_markdown(value: Any) -> Any:
-    return value if isinstance(value, _Markdown) else wording.markdown(value)

@@ -1,0 +1,303 @@
+"""Result cards: `recipes/` holds the records of runs, and pages made from them.
+
+Run:    python -m kbert.recipes.cards
+Writes: recipes/<recipe>.md, recipes/README.md and recipes/plots/*.svg, all from
+        recipes/results/*.json, which a recipe's `--card` adds to
+"""
+
+import hashlib
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kbert import report
+from kbert.recipes import comparison
+from kbert.recipes.experiment import Experiment, Variant
+from kbert.recipes.records import (
+    HERE,
+    RESULTS,
+    Results,
+    find_experiments,
+    name_record,
+    name_row,
+    read_results,
+    without_paths,
+)
+from kbert.report.plain import dump_json
+
+PLOTS = "plots"
+_COMMAND = "python -m kbert.recipes.cards"
+_LABEL = re.compile(r'aria-label="([^"]*)"')
+
+
+def require_named(notices: Sequence[str]) -> None:
+    """Refuse runs in which something stands in for the documented encoder or data.
+
+    Args:
+        notices: sentences on that.
+
+    Raises:
+        ValueError: there are any.
+    """
+    if notices:
+        raise ValueError(
+            "--card takes no run with a stand-in for the documented encoder or data; "
+            f"name both with --preset and --data, or leave --card out. {notices[0]}"
+        )
+
+
+def add(records: Sequence[Mapping[str, Any]], root: Path | None = None) -> list[Path]:
+    """Add trials to the records, and write every page anew.
+
+    A record of the same trial is replaced.
+
+    Args:
+        records: of trials.
+        root: folder of the cards; `None`: `recipes` where the process runs.
+
+    Returns:
+        Paths of the records.
+
+    Raises:
+        ValueError: something stood in for the documented encoder or data in one.
+        OSError: a file cannot be read or written.
+    """
+    for record in records:
+        if record["is_fallback"]:
+            require_named(record["notices"] or ["Something did."])
+    root = root or Path("recipes")
+    paths = [_write_record(root, without_paths(record)) for record in records]
+    write_cards(root)
+    return paths
+
+
+def _write_record(root: Path, record: Mapping[str, Any]) -> Path:
+    experiment = find_experiments()[record["recipe"]]
+    name = f"{name_record(experiment, record)}.json"
+    return _write(root / RESULTS / name, dump_json(record, "the record"))
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return report.RunFolder(path.parent).write_text(path.name, text)
+
+
+def build_cards(root: Path) -> list[report.Card]:
+    """Make the cards from the records.
+
+    Args:
+        root: folder of the cards.
+
+    Returns:
+        One for each experiment.
+
+    Raises:
+        ValueError: a record is not one.
+    """
+    results = read_results(root)
+    presets = {
+        record["preset"]["name"] for one in results for record in one.records.values()
+    }
+    return [_build_card(one, presets) for one in results]
+
+
+def _build_card(results: Results, presets: set[str]) -> report.Card:
+    experiment, records = results.experiment, list(results.records.values())
+    rows = comparison.compare(experiment, records)
+    missing = [
+        _describe_missing(experiment, name, variant, presets)
+        for name, variant in experiment.variants.items()
+        if not any(row.name == name and is_as_documented(row) for row in rows)
+    ]
+    measured = {row.name for row in rows}
+
+    def place(record: Mapping[str, Any]) -> str:
+        return f"{RESULTS}/{name_record(experiment, record)}.json"
+
+    return report.Card(
+        comparison=comparison.describe(experiment, records, place),
+        place=f"{experiment.name}.md",
+        unmeasured=[one for one in missing if one["name"] not in measured],
+        missing=missing,
+        plots=[f"{PLOTS}/{name_row(experiment, row.records[0])}.svg" for row in rows],
+        digests={
+            f"{RESULTS}/{name}": hashlib.sha256(text.encode()).hexdigest()
+            for name, text in results.files.items()
+        },
+    )
+
+
+def is_as_documented(row: comparison.Row) -> bool:
+    """Whether a row compares with the document without any reserve.
+
+    Args:
+        row: trials of a variant.
+
+    Returns:
+        Whether encoder, data and settings are the document's; for a variant that the
+        document does not have, whether encoder and data are.
+    """
+    first = row.records[0]
+    if row.variant.is_documented:
+        return first["is_comparable"]
+    documented = row.variant.preset or row.experiment.preset
+    has_preset = first["preset"]["name"] == documented
+    return has_preset and first["data"]["is_documented"] and not first["changed"]
+
+
+def _describe_missing(
+    experiment: Experiment, name: str, variant: Variant, presets: set[str]
+) -> dict[str, Any]:
+    preset = variant.preset or experiment.preset
+    why = "not run yet"
+    if preset not in presets:
+        why = f"needs the weights of {preset}, which no recorded run had"
+    if variant.needs:
+        why = f"{why}; needs {variant.needs}"
+    words = ["python", "-m", f"kbert.recipes.{experiment.name}"]
+    if name != experiment.default:
+        words += [f"--{experiment.flag}", name]
+    words += ["--data", "DATA", "--preset", preset]
+    if variant.is_documented and experiment.has_defects(name):
+        words.append("--as-documented")
+    nothing = comparison.sum_up(())
+    return {
+        "name": name,
+        "claims": [comparison.describe_claim(one, nothing) for one in variant.claims],
+        "is_documented": variant.is_documented,
+        "is_fallback": False,
+        "differences": [],
+        "why": why,
+        "command": shlex.join([*words, "--card"]),
+    }
+
+
+def build_files(root: Path) -> dict[Path, str]:
+    """Make every page from the records.
+
+    Args:
+        root: folder of the cards.
+
+    Returns:
+        Text by path.
+
+    Raises:
+        ValueError: a record is not one.
+    """
+    cards = build_cards(root)
+    files = {root / "README.md": report.render_cards(cards)}
+    for card in cards:
+        files[root / card.place] = report.render_card(card)
+        files |= {root / place: svg for place, svg in report.draw_card(card).items()}
+    package = root.parent / "kbert" / "recipes"
+    if package.is_dir() and package.samefile(HERE):
+        times = {one.experiment.name: _measure_times(one) for one in read_results(root)}
+        files[package / "measured.json"] = dump_json(times)
+    return files
+
+
+def _measure_times(results: Results) -> dict[str, float | None]:
+    """Take how long the default variant takes, on a processor and on a GPU."""
+    experiment = results.experiment
+    rows = comparison.compare(experiment, list(results.records.values()))
+    times: dict[str, float | None] = {"cpu_seconds": None, "gpu_seconds": None}
+    for row in rows:  # those that compare with the document come first
+        first = row.records[0]
+        is_whole = not first["limit"] and not first["changed"]
+        key = "cpu_seconds" if first["device"]["kind"] == "cpu" else "gpu_seconds"
+        if row.name == experiment.default and is_whole and times[key] is None:
+            seconds = [record["seconds"]["total"] for record in row.records]
+            times[key] = round(comparison.sum_up(seconds)["mean"], 1)
+    return times
+
+
+def write_cards(root: Path) -> list[Path]:
+    """Write every page anew, and remove plots that no record gives.
+
+    Args:
+        root: folder of the cards.
+
+    Returns:
+        Paths of what was written or removed.
+
+    Raises:
+        ValueError: a record is not one.
+        OSError: a file cannot be read or written.
+    """
+    changed = []
+    files = build_files(root)
+    for path, text in files.items():
+        if _read(path) != text:
+            changed.append(_write(path, text))
+    for path in _find_superfluous(root, files):
+        path.unlink()
+        changed.append(path)
+    return changed
+
+
+def find_stale(root: Path) -> list[str]:
+    """Find pages that are not what the records make of them.
+
+    Plots are compared by the values that they state, since another matplotlib draws
+    them a little differently.
+
+    Args:
+        root: folder of the cards.
+
+    Returns:
+        A sentence for each.
+
+    Raises:
+        ValueError: a record is not one.
+    """
+    found = []
+    files = build_files(root)
+    for path, text in files.items():
+        old = _read(path)
+        if old is None:
+            found.append(f"{path} is missing; run {_COMMAND}.")
+        elif _content(path, old) != _content(path, text):
+            found.append(f"{path} is not what the records give; run {_COMMAND}.")
+        for name in re.findall(rf"\]\(({RESULTS}/[^)]*)\)", old or ""):
+            if not (root / name).is_file():
+                found.append(f"{path} names {name}, which is missing.")
+    return found + [
+        f"{path} comes from no record; run {_COMMAND}."
+        for path in _find_superfluous(root, files)
+    ]
+
+
+def _content(path: Path, text: str) -> Any:
+    return _LABEL.findall(text) if path.suffix == ".svg" else text
+
+
+def _find_superfluous(root: Path, files: Mapping[Path, str]) -> list[Path]:
+    return [path for path in sorted((root / PLOTS).glob("*.svg")) if path not in files]
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text("utf-8") if path.is_file() else None
+
+
+def main() -> int:
+    """Write the cards in `recipes` where the process runs.
+
+    Returns:
+        Exit code.
+    """
+    try:
+        changed = write_cards(Path("recipes"))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for path in changed:
+        print(f"Wrote     {path}" if path.exists() else f"Removed   {path}")
+    print(f"Cards     {len(changed)} files changed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

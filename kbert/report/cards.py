@@ -1,0 +1,79 @@
+"""Result cards: what a repository says about an experiment, as Markdown and SVG."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kbert.report.comparison import Comparison, arrange_comparison, draw_curves
+from kbert.report.figures import to_svg_file
+from kbert.report.rendering import render
+
+
+@dataclass(kw_only=True)
+class Card:
+    """An experiment, what was measured, and what was not.
+
+    Args:
+        comparison: its trials; their `place` is that of a record beside the card.
+        place: file name of the card.
+        unmeasured: a mapping for each variant without any trial: `claims` (with
+            nothing measured) and the rest as in a row of the comparison, and `why`.
+        missing: a mapping for each variant without a trial that compares: `name`,
+            `why` and the `command` that would make one.
+        plots: where each row's curves are, relative to the card.
+        digests: SHA-256 of each record, by its place.
+    """
+
+    comparison: Comparison
+    place: str
+    unmeasured: Sequence[Mapping[str, Any]]
+    missing: Sequence[Mapping[str, Any]]
+    plots: Sequence[str]
+    digests: Mapping[str, str]
+
+
+def render_card(card: Card) -> str:
+    """Write a card as Markdown (GitHub's).
+
+    Args:
+        card: what to write.
+
+    Returns:
+        The page; whatever names hold, none of it becomes markup.
+    """
+    return render("card.md", **_arrange(card))
+
+
+def render_cards(cards: Sequence[Card]) -> str:
+    """Write the table over all cards as Markdown.
+
+    Args:
+        cards: of all experiments.
+
+    Returns:
+        The page.
+    """
+    return render("cards.md", cards=[_arrange(card) for card in cards])
+
+
+def draw_card(card: Card) -> dict[str, str]:
+    """Draw a card's learning curves.
+
+    Args:
+        card: what to draw.
+
+    Returns:
+        SVG files by their place; each says its values in words, `aria-label`.
+    """
+    drawn = zip(card.plots, draw_curves(card.comparison), strict=True)
+    return {place: to_svg_file(svg) for place, svg in drawn if svg is not None}
+
+
+def _arrange(card: Card) -> dict[str, Any]:
+    rows = card.comparison.rows
+    plots = zip(card.plots, rows, strict=True)
+    return {
+        **arrange_comparison(card.comparison),
+        **vars(card),
+        "plots": [{"place": place, "row": row} for place, row in plots],
+    }
