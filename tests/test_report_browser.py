@@ -9,9 +9,12 @@ import tempfile
 import threading
 
 import pytest
+from record_case import make_record
 from report_case import make_run
 
 from kbert import report
+from kbert.recipes import comparison
+from kbert.recipes.tweets import EXPERIMENT
 
 pytestmark = pytest.mark.browser
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -98,6 +101,27 @@ def test_hostile_data_does_nothing_in_a_browser(browser, proxy, tmp_path):
     assert not re.search(r"<(script|img|iframe|a|b onload|svg onload)\b", page)
     assert "pwned" in page and page.rstrip().endswith("</html>")
     assert "<footer>" in page, "the page ends early"
+    assert not [request for request in asked if not BROWSERS_OWN.search(request)]
+
+
+def test_a_report_on_several_trials_does_nothing_either(browser, proxy, tmp_path):
+    address, asked = proxy
+    attack = " ".join(HOSTILE[:-1])
+    first = make_record()
+    changes = {"notices": [attack], "deviations": [attack], "changed": [attack]}
+    changes["preset"] = first["preset"] | {"name": attack, "source": attack}
+    changes["data"] = first["data"] | {"source": attack, "is_documented": False}
+    changes["device"] = first["device"] | {"name": attack}
+    folder = report.RunFolder.create(tmp_path / "run")
+    records = [first | changes, make_record("none", collapsed=True)]
+    comparison.write(folder, EXPERIMENT, records)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        page = dump(browser, address, folder.path / "report.html", profile)
+    assert re.findall(r"<title>(.*?)</title>", page, re.S) == [EXPERIMENT.title]
+    assert not re.search(r"<(script|img|iframe|b onload|svg onload)\b", page)
+    links = re.findall(r"<a [^>]*>", page)
+    assert links == [f'<a href="{v}-seed42/report.html">' for v in ("fixed", "none")]
+    assert "pwned" in page and "<footer>" in page and page.count("<svg") == 2
     assert not [request for request in asked if not BROWSERS_OWN.search(request)]
 
 

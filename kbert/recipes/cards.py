@@ -30,7 +30,6 @@ from kbert.report.plain import dump_json
 
 PLOTS = "plots"
 _COMMAND = "python -m kbert.recipes.cards"
-_LABEL = re.compile(r'aria-label="([^"]*)"')
 
 
 def require_named(notices: Sequence[str]) -> None:
@@ -175,7 +174,7 @@ def _describe_missing(
     }
 
 
-def build_files(root: Path) -> dict[Path, str]:
+def build_pages(root: Path) -> dict[Path, str]:
     """Make every page from the records.
 
     Args:
@@ -188,19 +187,24 @@ def build_files(root: Path) -> dict[Path, str]:
         ValueError: a record is not one.
     """
     cards = build_cards(root)
-    files = {root / "README.md": report.render_cards(cards)}
-    for card in cards:
-        files[root / card.place] = report.render_card(card)
-        files |= {root / place: svg for place, svg in report.draw_card(card).items()}
+    pages = {root / card.place: report.render_card(card) for card in cards}
+    pages[root / "README.md"] = report.render_cards(cards)
     package = root.parent / "kbert" / "recipes"
     if package.is_dir() and package.samefile(HERE):
-        times = {one.experiment.name: _measure_times(one) for one in read_results(root)}
-        files[package / "measured.json"] = dump_json(times)
-    return files
+        times = {one.experiment.name: measure_times(one) for one in read_results(root)}
+        pages[package / "measured.json"] = dump_json(times)
+    return pages
 
 
-def _measure_times(results: Results) -> dict[str, float | None]:
-    """Take how long the default variant takes, on a processor and on a GPU."""
+def measure_times(results: Results) -> dict[str, float | None]:
+    """Take how long the default variant takes on all rows.
+
+    Args:
+        results: the records of an experiment.
+
+    Returns:
+        `cpu_seconds` and `gpu_seconds`, means over the seeds; `None` where unknown.
+    """
     experiment = results.experiment
     rows = comparison.compare(experiment, list(results.records.values()))
     times: dict[str, float | None] = {"cpu_seconds": None, "gpu_seconds": None}
@@ -215,7 +219,10 @@ def _measure_times(results: Results) -> dict[str, float | None]:
 
 
 def write_cards(root: Path) -> list[Path]:
-    """Write every page anew, and remove plots that no record gives.
+    """Write what is not as the records give it, and remove plots of no record.
+
+    A plot is left alone while it shows what it should: another matplotlib draws it a
+    little differently. Remove it to have it drawn anew.
 
     Args:
         root: folder of the cards.
@@ -227,22 +234,23 @@ def write_cards(root: Path) -> list[Path]:
         ValueError: a record is not one.
         OSError: a file cannot be read or written.
     """
-    changed = []
-    files = build_files(root)
-    for path, text in files.items():
-        if _read(path) != text:
-            changed.append(_write(path, text))
-    for path in _find_superfluous(root, files):
+    changed = [
+        _write(path, text)
+        for path, text in build_pages(root).items()
+        if _read(path) != text
+    ]
+    plots = _find_plots(root)
+    for path, (card, place, description) in plots.items():
+        if report.find_description(_read(path) or "") != description:
+            changed.append(_write(path, report.draw_plot(card, place)))
+    for path in _find_superfluous(root, plots):
         path.unlink()
         changed.append(path)
     return changed
 
 
 def find_stale(root: Path) -> list[str]:
-    """Find pages that are not what the records make of them.
-
-    Plots are compared by the values that they state, since another matplotlib draws
-    them a little differently.
+    """Find files that are not what the records make of them.
 
     Args:
         root: folder of the cards.
@@ -254,28 +262,39 @@ def find_stale(root: Path) -> list[str]:
         ValueError: a record is not one.
     """
     found = []
-    files = build_files(root)
-    for path, text in files.items():
+    for path, text in build_pages(root).items():
         old = _read(path)
-        if old is None:
-            found.append(f"{path} is missing; run {_COMMAND}.")
-        elif _content(path, old) != _content(path, text):
-            found.append(f"{path} is not what the records give; run {_COMMAND}.")
+        found += _judge(path, old, old == text)
         for name in re.findall(rf"\]\(({RESULTS}/[^)]*)\)", old or ""):
             if not (root / name).is_file():
                 found.append(f"{path} names {name}, which is missing.")
+    plots = _find_plots(root)
+    for path, (_, _, description) in plots.items():
+        old = _read(path)
+        found += _judge(path, old, report.find_description(old or "") == description)
     return found + [
         f"{path} comes from no record; run {_COMMAND}."
-        for path in _find_superfluous(root, files)
+        for path in _find_superfluous(root, plots)
     ]
 
 
-def _content(path: Path, text: str) -> Any:
-    return _LABEL.findall(text) if path.suffix == ".svg" else text
+def _judge(path: Path, old: str | None, is_right: bool) -> list[str]:
+    if old is None:
+        return [f"{path} is missing; run {_COMMAND}."]
+    return [] if is_right else [f"{path} is not what the records give; run {_COMMAND}."]
 
 
-def _find_superfluous(root: Path, files: Mapping[Path, str]) -> list[Path]:
-    return [path for path in sorted((root / PLOTS).glob("*.svg")) if path not in files]
+def _find_plots(root: Path) -> dict[Path, tuple[report.Card, str, str]]:
+    """Find every plot's card, place and what it is to show."""
+    return {
+        root / place: (card, place, description)
+        for card in build_cards(root)
+        for place, description in report.describe_plots(card).items()
+    }
+
+
+def _find_superfluous(root: Path, plots: Mapping[Path, Any]) -> list[Path]:
+    return [path for path in sorted((root / PLOTS).glob("*.svg")) if path not in plots]
 
 
 def _read(path: Path) -> str | None:
@@ -288,8 +307,16 @@ def main() -> int:
     Returns:
         Exit code.
     """
+    root = Path("recipes")
+    if not root.is_dir():
+        print(
+            "error: there is no folder recipes here; run this at the top level of a "
+            "checkout, or make one with a recipe's --card.",
+            file=sys.stderr,
+        )
+        return 1
     try:
-        changed = write_cards(Path("recipes"))
+        changed = write_cards(root)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

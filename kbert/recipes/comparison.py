@@ -106,7 +106,7 @@ class Row:
             size = "smaller" if name == EMBEDDED_PRESET else "other"
             found.insert(0, f"{size} encoder: {name}")
         if not first["as_documented"] and self.experiment.has_defects(self.name):
-            found.append("its defects mended")
+            found.append("the document's defects mended")
         found += first["changed"]
         found += [
             f"--{flag} {value}".strip()

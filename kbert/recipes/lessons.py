@@ -39,7 +39,7 @@ def learn(rows: Sequence["Row"]) -> list[str]:
         if len(group) > 1 and (sentence := _compare_variants(group))
     ]
     if shared:
-        found.insert(0, f"Unlike the document, in all runs: {'; '.join(shared)}.")
+        found.insert(0, f"All runs differ from the document ({'; '.join(shared)}).")
     found += _count_collapsed(rows)
     return [sentence[:1].upper() + sentence[1:] for sentence in found]
 
@@ -78,7 +78,7 @@ def _name(row: "Row") -> str:
 
 
 def _give_reasons(differences: str) -> str:
-    return f" Unlike the document: {differences}." if differences else ""
+    return f" It differs from the document ({differences})." if differences else ""
 
 
 def _single_out(row: "Row") -> str:

@@ -16,7 +16,7 @@ from kbert.recipes.outcome import SCHEMA
 HERE = Path(__file__).parent
 RESULTS = "results"
 # Paths from a root: what is behind the last stroke says enough.
-_PATH = re.compile(r"""(?<![\w:/.])(?:[A-Za-z]:[\\/]|~?/)(?:[^\s/\\'"]+[/\\])*""")
+_PATH = re.compile(r"""(?<![\w:/.])(?:[A-Za-z]:[\\/]|~?/)(?:[^\s/\\'"]+[/\\])+""")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,13 @@
 """Run folders, and the report of a run as JSON, Markdown and one HTML page."""
 
-from kbert.report.cards import Card, draw_card, render_card, render_cards
+from kbert.report.cards import (
+    Card,
+    describe_plots,
+    draw_plot,
+    find_description,
+    render_card,
+    render_cards,
+)
 from kbert.report.comparison import Comparison, write_comparison
 from kbert.report.environment import describe_device, describe_environment
 from kbert.report.folder import RunFolder
@@ -15,7 +22,9 @@ __all__ = [
     "describe_data",
     "describe_device",
     "describe_environment",
-    "draw_card",
+    "describe_plots",
+    "draw_plot",
+    "find_description",
     "render_card",
     "render_cards",
     "render_html",

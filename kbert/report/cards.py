@@ -1,10 +1,13 @@
 """Result cards: what a repository says about an experiment, as Markdown and SVG."""
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kbert.report.comparison import Comparison, arrange_comparison, draw_curves
+from kbert.report.comparison import Comparison, arrange_comparison, find_scales
+from kbert.report.curves import describe_curves, plot_curves
 from kbert.report.figures import to_svg_file
 from kbert.report.rendering import render
 
@@ -56,17 +59,48 @@ def render_cards(cards: Sequence[Card]) -> str:
     return render("cards.md", cards=[_arrange(card) for card in cards])
 
 
-def draw_card(card: Card) -> dict[str, str]:
-    """Draw a card's learning curves.
+def describe_plots(card: Card) -> dict[str, str]:
+    """Say what a card's plots show.
 
     Args:
-        card: what to draw.
+        card: the card.
 
     Returns:
-        SVG files by their place; each says its values in words, `aria-label`.
+        A sentence with every value, by the plot's place.
     """
-    drawn = zip(card.plots, draw_curves(card.comparison), strict=True)
-    return {place: to_svg_file(svg) for place, svg in drawn if svg is not None}
+    limits = find_scales(card.comparison)
+    return {
+        place: describe_curves(row["histories"], limits)
+        for place, row in zip(card.plots, card.comparison.rows, strict=True)
+    }
+
+
+def draw_plot(card: Card, place: str) -> str:
+    """Draw one of a card's plots.
+
+    Args:
+        card: the card.
+        place: of the plot.
+
+    Returns:
+        The SVG file's text.
+    """
+    row = card.comparison.rows[list(card.plots).index(place)]
+    limits = find_scales(card.comparison)
+    return to_svg_file(plot_curves(row["histories"], limits, "curves"))
+
+
+def find_description(svg: str) -> str | None:
+    """Find what an SVG file says that it shows.
+
+    Args:
+        svg: of `draw_plot`.
+
+    Returns:
+        The sentence; `None` where there is none.
+    """
+    found = re.search(r'aria-label="([^"]*)"', svg)
+    return found and html.unescape(found[1])
 
 
 def _arrange(card: Card) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kbert.report.curves import find_limits, plot_curves
 from kbert.report.folder import RunFolder
 from kbert.report.plain import dump_json, to_plain
 from kbert.report.rendering import read_style, render
@@ -106,32 +107,30 @@ def render_comparison_html(comparison: Comparison) -> str:
         The page, which loads nothing and has no script; it links to the trials' own.
     """
     context = arrange_comparison(comparison)
+    limits = find_scales(comparison)
     return render(
         "comparison.html",
         **context,
         title=comparison.title,
         version=", ".join(context["versions"].get("kbert", ())),
-        plots=draw_curves(comparison),
+        plots=[
+            plot_curves(row["histories"], limits, f"curves-{number}")
+            for number, row in enumerate(comparison.rows, 1)
+        ],
         style=read_style(),
     )
 
 
-def draw_curves(comparison: Comparison) -> list[str | None]:
-    """Draw the learning curves of each row, on the same scale.
+def find_scales(comparison: Comparison) -> dict[str, tuple[float, float]]:
+    """Find the scales on which all learning curves are drawn.
 
     Args:
         comparison: what to report.
 
     Returns:
-        An `<svg>` element for each row; `None` where it has no history.
+        As `find_limits` does.
     """
-    from kbert.report.curves import find_limits, plot_curves
-
-    limits = find_limits([one["history"] for one in comparison.records])
-    return [
-        plot_curves(row["histories"], limits, f"curves-{number}") if limits else None
-        for number, row in enumerate(comparison.rows, 1)
-    ]
+    return find_limits([one["history"] for one in comparison.records])
 
 
 def arrange_comparison(comparison: Comparison) -> dict[str, Any]:

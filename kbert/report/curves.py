@@ -57,18 +57,12 @@ def plot_curves(
     """
     from matplotlib.lines import Line2D
 
-    texts = []
     with style():
         figure = make_figure((5.0, 2.5))
         panels = figure.subplots(1, len(limits), squeeze=False)[0]
         for axes, (metric, (low, high)) in zip(panels, limits.items(), strict=True):
-            for part, color, key in _parts(metric):
-                lines = _draw_trainings(axes, histories, key, color)
-                texts += [
-                    f"{metric}, {part}, {line[0]}: "
-                    + ", ".join(f"{value:.4g}" for value in line[3])
-                    for line in lines
-                ]
+            for _, color, key in _parts(metric):
+                _draw_trainings(axes, histories, key, color)
             margin = 0.06 * (high - low) or 0.05
             axes.set_ylim(low - margin, high + margin)
             axes.set_title(metric_name(metric), loc="left", fontsize="medium")
@@ -78,7 +72,33 @@ def plot_curves(
             [part for part, *_ in _parts("")],
             loc="outside upper right", ncols=2, frameon=False, labelcolor=MUTED,
         )  # fmt: skip
-        return to_svg(figure, name, f"By epoch: {'; '.join(texts)}.")
+        return to_svg(figure, name, describe_curves(histories, limits))
+
+
+def describe_curves(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+    limits: Mapping[str, tuple[float, float]],
+) -> str:
+    """Say what `plot_curves` shows, every value of it.
+
+    Args:
+        histories: of each training, by its name: a dict per epoch.
+        limits: least and greatest value to show of each metric.
+
+    Returns:
+        A sentence.
+    """
+    texts = [
+        f"{metric}, {part}, {name}: {', '.join(f'{v:.4g}' for v in values)}"
+        for metric in limits
+        for part, _, key in _parts(metric)
+        for name, rows in histories.items()
+        if (values := find_points(rows, key)[1])
+    ]
+    scales = [
+        f"{metric} {low:.4g} to {high:.4g}" for metric, (low, high) in limits.items()
+    ]
+    return f"By epoch, on a scale of {', '.join(scales)}: {'; '.join(texts)}."
 
 
 def _parts(metric: str) -> tuple[tuple[str, str, str], ...]:
@@ -87,17 +107,19 @@ def _parts(metric: str) -> tuple[tuple[str, str, str], ...]:
 
 def _draw_trainings(
     axes: Any, histories: Mapping[str, Any], key: str, color: str
-) -> list[tuple]:
+) -> None:
     """Draw a metric of several trainings, and its mean where all still train."""
     lines = [(name, color, *find_points(rows, key)) for name, rows in histories.items()]
     lines = [line for line in lines if line[2]]
     if not lines:
-        return []
+        return
     thin: dict[str, Any] = {"alpha": 0.45, "linewidth": 0.9, "markersize": 2}
     if len(lines) == 1:
         thin = {"markersize": 4}
     for _, _, epochs, values in lines:
-        axes.plot(epochs, values, color=color, marker="o", **thin)
+        # A line of one point shows by its marker alone.
+        marker = "o" if len(lines) == 1 or len(epochs) == 1 else None
+        axes.plot(epochs, values, color=color, marker=marker, **thin)
     if len(lines) > 1:
         shared = min((line[2] for line in lines), key=len)
         tables = [dict(zip(line[2], line[3], strict=True)) for line in lines]
@@ -106,4 +128,3 @@ def _draw_trainings(
         ]
         axes.plot(shared, means, color=color, marker="o", markersize=4)
     count_epochs(axes, lines)
-    return lines
