@@ -16,6 +16,8 @@ from kbert.text import Encoded, Preprocessor
 
 _logger = logging.getLogger("kbert")
 
+# Products of fewer tokens leave a processor half idle; many more leave its cache.
+_BATCH_TOKENS = 2048
 _CHUNK_ROWS = 1024
 
 
@@ -45,9 +47,12 @@ class Batches(keras.utils.PyDataset):
             self._ahead = Ahead(self._build, len(self), device)
 
     def _build(self, index: int) -> tuple:
-        start = index * self._batch_size
-        rows = self.order[start : start + self._batch_size]
+        rows = self._find_rows(index)
         return _assemble(self._read(rows), self._rows, rows)
+
+    def _find_rows(self, index: int) -> np.ndarray:
+        start = index * self._batch_size
+        return self.order[start : start + self._batch_size]
 
     def _read(self, rows: np.ndarray) -> Any:
         raise NotImplementedError
@@ -206,16 +211,32 @@ class SortedBatches(Batches):
         rows: texts and, for evaluation, labels.
         preprocessor: texts to ids.
         batch_size: texts a batch.
+        fills: whether a batch of short texts takes more of them, up to the tokens
+            that `batch_size` texts of the greatest length would have.
 
     Attributes:
         order: int64 (n,), row of each prediction.
     """
 
-    def __init__(self, rows: TextRows, preprocessor: Preprocessor, batch_size: int):
+    def __init__(
+        self,
+        rows: TextRows,
+        preprocessor: Preprocessor,
+        batch_size: int,
+        fills: bool = True,
+    ):
         super().__init__(rows, batch_size)
         every = np.arange(len(rows))
         self.encoded = preprocessor.encode(*rows.read(every))
         self.order = np.argsort(-self.encoded.lengths, kind="stable")
+        most = min(batch_size * preprocessor.max_length, _BATCH_TOKENS) if fills else 0
+        self._starts = _cut(self.encoded.lengths[self.order], batch_size, most)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def _find_rows(self, index: int) -> np.ndarray:
+        return self.order[self._starts[index] : self._starts[index + 1]]
 
     def _read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         return self.encoded[rows].pad()
@@ -223,8 +244,23 @@ class SortedBatches(Batches):
     def with_rows(self) -> Iterator[tuple[np.ndarray, tuple]]:
         """Return each batch after the rows it is made of."""
         for index in range(len(self)):
-            start = index * self._batch_size
-            yield self.order[start : start + self._batch_size], self[index]
+            yield self._find_rows(index), self[index]
+
+
+def _cut(lengths: np.ndarray, batch_size: int, most: int) -> list[int]:
+    """Return where batches of sorted rows start, and where the last one stops.
+
+    A batch has `batch_size` rows, or more of them where they come to no more than
+    `most` tokens.
+    """
+    ends = np.cumsum(lengths)
+    starts = [0]
+    while starts[-1] < len(lengths):
+        start = starts[-1]
+        before = ends[start - 1] if start else 0
+        filled = int(np.searchsorted(ends, before + most, side="right"))
+        starts.append(min(len(lengths), max(start + batch_size, filled)))
+    return starts
 
 
 def _assemble(arrays: dict, source: TextRows, rows: np.ndarray) -> tuple:

@@ -382,7 +382,7 @@ class Model(SavedModel):
         size = batch_size or _BATCH_SIZE
         # The first batches are the caller's first rows, not the longest.
         rows = rows.take(slice(steps * size)) if steps else rows
-        batches = SortedBatches(rows, self.preprocessor, size)
+        batches = SortedBatches(rows, self.preprocessor, size, fills=steps is None)
         report_truncation(batches.encoded)
         batches.send_to(self._device)
         return batches

@@ -1,15 +1,19 @@
 """What fit, evaluate and predict take: every kind of data, weights, order."""
 
+import itertools
+
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tiny
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 import kbert
-from kbert.batches import TrainingBatches
+from kbert.batches import TrainingBatches, _cut
 
 NUM_TEXTS, BATCH = 24, 8
 TEXTS, LABELS = tiny.write_texts(NUM_TEXTS, seed=3)
@@ -610,3 +614,21 @@ def test_evaluating_a_model_that_was_not_compiled_is_one_sentence():
         ValueError, match="the model is not compiled, so it has no loss"
     ):
         model.evaluate(TEXTS, LABELS, verbose=0)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=80),
+    batch_size=st.integers(1, 9),
+    most=st.integers(0, 300),
+)
+def test_sorted_batches_fill_up_and_hold_every_row_once(lengths, batch_size, most):
+    lengths = np.sort(lengths)[::-1]
+    starts = _cut(lengths, batch_size, most)
+    assert starts[0] == 0 and starts[-1] == len(lengths)
+    for start, stop in itertools.pairwise(starts):
+        num_tokens = lengths[start:stop].sum()
+        assert stop > start
+        assert stop - start <= batch_size or num_tokens <= most
+        if stop < len(lengths):
+            assert stop - start >= batch_size
+            assert stop - start > batch_size or num_tokens + lengths[stop] > most
