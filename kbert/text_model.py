@@ -285,7 +285,8 @@ class Model(SavedModel):
         return rounded
 
     def _predict_stream(self, texts, batch_size, verbose, callbacks):
-        arguments, windows = (batch_size, verbose, None, callbacks), []
+        arguments = batch_size, verbose, None, callbacks
+        windows = []
         while window := list(islice(texts, _WINDOW_ROWS)):
             windows.append(self.predict(window, *arguments))
         if not windows:
@@ -293,8 +294,7 @@ class Model(SavedModel):
         return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *windows)
 
     def _read_rows(self, x, y, weights, labelled=True) -> TextRows | None:
-        if isinstance(y, list) and len(self.outputs) > 1:
-            y = tuple(y)
+        y = tuple(y) if isinstance(y, list) and len(self.outputs) > 1 else y
         rows = x if isinstance(x, TextRows) else read_rows(x, y, weights)
         if rows is None:
             return None
@@ -317,9 +317,8 @@ class Model(SavedModel):
         return rows
 
     def _map(self, loader, class_weight=None):
-        return map_loader(
-            loader, self.preprocessor, class_weight, self.label_names, self._device
-        )
+        fixed = self.label_names, self._device
+        return map_loader(loader, self.preprocessor, class_weight, *fixed)
 
     def _weigh(self, x, y, sample_weight, class_weight):
         """Multiply class weights into what holds no texts, or texts in batches."""

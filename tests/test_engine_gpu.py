@@ -197,6 +197,8 @@ def test_a_loss_that_is_no_number_changes_nothing_and_is_told_later(
             return
         with pytest.raises(RuntimeError, match="no number at step 1, .* step before"):
             model.check_losses()
+        with pytest.raises(RuntimeError, match="no number at step 3, .* step before"):
+            model.train_on_batch(x, y, np.full(BATCH_SIZE, np.nan, "float32"))
 
 
 # === What the host keeps ===
@@ -349,19 +351,21 @@ def test_fit_gives_what_it_gives_on_a_cpu_and_waits_for_no_batch(monkeypatch):
     with on_fake_gpu(monkeypatch, build(there)) as gpu:
         streams = Streams(gpu, monkeypatch)
         monkeypatch.setattr("kbert.engine.logs.INTERVAL_SECONDS", 3600.0)
-        step, waits = type(there).train_step, []
+        begin, waits = keras.callbacks.CallbackList.on_train_batch_begin, []
 
-        def count(self, data):
-            before = len(gpu.waits)
-            logs = step(self, data)
-            waits.append(len(gpu.waits) - before)
-            return logs
+        def count(self, batch, logs=None):
+            waits.append(len(gpu.waits))
+            begin(self, batch, logs)
 
-        monkeypatch.setattr(type(there), "train_step", count)
+        monkeypatch.setattr(keras.callbacks.CallbackList, "on_train_batch_begin", count)
         kbert.set_seed(1)
         found = fit(there)
-        # The first step reads the counters, that of the next epoch the new seed.
-        assert len(waits) == 2 * NUM_BATCHES and sum(waits) <= 3
+        # All that happens from one batch to the next, but around an epoch's first,
+        # in which counters and the seed that somebody set are read.
+        assert len(waits) == 2 * NUM_BATCHES
+        for first in (0, NUM_BATCHES):
+            within = waits[first + 1 : first + NUM_BATCHES]
+            assert within == within[:1] * len(within)
         assert streams.calls.count("send") >= streams.calls.count("join") >= 12
         assert found.keys() == expected.keys()
         for name, values in found.items():

@@ -70,6 +70,12 @@ class LazyCallbacks(keras.callbacks.CallbackList):
             else:
                 callback.on_train_batch_end(batch, logs=lazy)
 
+    def on_test_batch_end(self, batch, logs=None):
+        """Call the callbacks with logs that are read on demand."""
+        lazy = LazyLogs(logs or {})
+        for callback in self.callbacks:
+            callback.on_test_batch_end(batch, logs=lazy)
+
     def on_epoch_end(self, epoch, logs=None):
         """Check, then call the callbacks as Keras does."""
         self._check()

@@ -8,12 +8,13 @@ import keras
 import torch
 from keras import tree
 
-from kbert.engine.backbone import OUTPUTS, Backbone
+from kbert.engine.backbone import Backbone
 from kbert.engine.inputs import check_dtypes
 from kbert.engine.logs import LazyCallbacks, count_steps
 from kbert.engine.losses import start_from_logits
 from kbert.engine.optimizers import FusedUpdate, can_fuse
 from kbert.engine.precision import use_fast_products
+from kbert.engine.reads import find_reads
 from kbert.engine.recovery import MemoryRecovery, can_split
 from kbert.engine.transfer import HostNumbers, LossWatch, send
 
@@ -32,7 +33,7 @@ class EngineModel(keras.Model):
 
     def __init__(self, inputs, outputs, name=None, **kwargs):
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
-        self._reads = _find_reads(self)
+        self._reads = find_reads(self)
         self._update = None
         self._recovery = MemoryRecovery()
         self._tolerates_nan = False
@@ -130,9 +131,13 @@ class EngineModel(keras.Model):
         """The encoders in the graph, each once."""
         return [layer for layer in self.layers if isinstance(layer, Backbone)]
 
+    @functools.cached_property
+    def _first_variable(self) -> keras.Variable:
+        return self.weights[0]  # collecting all of them takes a while
+
     @property
     def _device(self) -> torch.device:
-        return self.weights[0].value.device
+        return self._first_variable.value.device
 
     def make_train_function(self, force=False):
         """Build the training step and choose the update it ends with."""
@@ -216,6 +221,25 @@ class EngineModel(keras.Model):
             steps=count_steps(*fed),
             **params,
         )
+
+    def fit(self, *args, **kwargs):
+        """Train; see `keras.Model.fit`."""
+        history = super().fit(*args, **kwargs)
+        self.check_losses()
+        return history
+
+    def train_on_batch(self, *args, **kwargs):
+        """Train on one batch; see `keras.Model.train_on_batch`."""
+        logs = super().train_on_batch(*args, **kwargs)
+        self.check_losses()
+        return logs
+
+    def test_step(self, data):
+        """Evaluate a batch; see `keras.Model`."""
+        if self._device.type != "cuda":
+            return super().test_step(data)
+        with self._host_numbers:
+            return super().test_step(send(data, self._device))
 
     def check_losses(self) -> None:
         """Ask a GPU whether every loss so far was a number; waits for it.
@@ -329,49 +353,3 @@ def _shows_logits(operation) -> bool:
     """Whether an output operation's values serve as logits as they are."""
     activation = getattr(operation, "activation", None)
     return activation in (keras.activations.linear, keras.activations.log_softmax)
-
-
-def _find_reads(model: EngineModel) -> dict[int, tuple]:
-    """Find out what the graph reads of each encoder.
-
-    Returns:
-        For the id of each backbone the outputs to compute; for the id of each
-        operation that takes a first token off such a backbone, that backbone.
-    """
-    nodes = [node for level in model._nodes_by_depth.values() for node in level]
-    reads: dict[int, tuple] = {}
-    for backbone in model.backbones:
-        keys = sorted(OUTPUTS) if backbone.config.has_pooler else OUTPUTS[:1]
-        used: set[str] = set()
-        takers, others = [], 0
-        own = [node for node in nodes if node.operation is backbone]
-        for key, tensor in (
-            (k, t) for n in own for k, t in zip(keys, n.outputs, strict=True)
-        ):
-            consumers = [
-                node for node in nodes if any(t is tensor for t in node.input_tensors)
-            ]
-            shown = any(tensor is output for output in model.outputs)
-            if key == "pooled_output":
-                used.update({key} if consumers or shown else ())
-                continue
-            first = [node.operation for node in consumers if _takes_first(node)]
-            takers += first
-            others += len(consumers) - len(first) + shown
-        if others:
-            used.add("sequence_output")
-        elif takers:
-            used.add("first_output")
-            reads |= {id(operation): (backbone,) for operation in takers}
-        reads[id(backbone)] = tuple(sorted(used))
-    return reads
-
-
-def _takes_first(node) -> bool:
-    """Whether a node is `sequence_output[:, 0]` or `sequence_output[:, 0, :]`."""
-    arguments = node.arguments.args
-    if type(node.operation).__name__ != "GetItem" or len(arguments) != 2:
-        return False
-    key, everything = arguments[1], slice(None)
-    key = tuple(key) if isinstance(key, list) else key  # as it comes back from a file
-    return key in ((everything, 0), (everything, 0, everything))
