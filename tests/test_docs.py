@@ -154,6 +154,13 @@ def test_every_block_has_a_language_that_is_checked(page):
     assert {block.language for block in blocks} <= {"python", "sh"}
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_kbert_is_imported_before_keras(page):
+    # Here KERAS_BACKEND is set; where it is not, Keras would choose TensorFlow.
+    names = re.findall(r"^(?:import|from) (kbert|keras)\b", read_page(page), re.M)
+    assert "keras" not in names or names[0] == "kbert"
+
+
 # === Names and links ===
 
 
