@@ -4,6 +4,7 @@
 #   make tweets                                  the main job
 #   make tweets ARGS="--data my/folder --seed 1" the same with flags
 #   make test                                    lint, types, tests
+#   make docs                                    the pages of docs/, into build/docs
 #   make PYTHON=python3.12 VENV=.venv312 test    another Python
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip install --quiet $(PIP_FLAGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help tweets test check clean
+.PHONY: help tweets test check docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -32,6 +33,10 @@ check: $(VENV)/.installed-test
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+# A broken link is an error; --quiet would hide it from --strict.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
 # torch goes first and alone, so that the build asked for (a CPU build, say, named
 # by TORCH and PIP_FLAGS) is there before anything else would choose one.
 $(VENV)/.torch: constraints.txt
@@ -43,6 +48,10 @@ $(VENV)/.torch: constraints.txt
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	$(PIP) -e ".[embedded]"
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) -e ".[embedded,docs]"
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

@@ -184,6 +184,26 @@ class Tokenizer:
         """Number of tokens, added ones included."""
         return self._backend.get_vocab_size(with_added_tokens=True)
 
+    def id_to_token(self, token_id: int) -> str:
+        """Return the token of an id, as the vocabulary spells it.
+
+        Args:
+            token_id: in [0, vocabulary_size).
+
+        Returns:
+            The token, such as `earth` or `##quake`.
+
+        Raises:
+            ValueError: no token has this id.
+        """
+        token = self._backend.id_to_token(int(token_id)) if token_id >= 0 else None
+        if token is None:
+            raise ValueError(
+                f"token ids must lie in [0, {self.vocabulary_size}); "
+                f"received {token_id}."
+            )
+        return token
+
     def tokenize(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Turn texts into token ids, without anything around them.
 

@@ -76,6 +76,14 @@ def test_wordpiece_ids_are_those_of_the_vocabulary(bert):
     assert bert.vocabulary_size == len(VOCABULARY)
 
 
+def test_an_id_goes_back_to_its_token(bert, roberta):
+    assert [bert.id_to_token(i) for i in range(len(VOCABULARY))] == VOCABULARY
+    assert roberta.id_to_token(np.int32(BPE["Ġa"])) == "Ġa"
+    for outside in (-1, len(VOCABULARY)):
+        with pytest.raises(ValueError, match=rf"\[0, 16\); received {outside}\."):
+            bert.id_to_token(outside)
+
+
 def test_special_ids_come_from_the_vocabulary(bert, roberta):
     ids = (bert.start_id, bert.end_id, bert.pad_id, bert.unknown_id)
     assert ids == (START, END, PAD, UNKNOWN)
