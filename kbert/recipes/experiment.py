@@ -120,6 +120,7 @@ class Variant:
         starts_from_is_defect: whether the source does so by mistake, so that it is
             repeated only with `--as-documented`.
         is_documented: whether the document has this row at all.
+        defects: sentences on what the source does wrong in this run alone.
         words: what sets it apart, in a few words.
     """
 
@@ -129,6 +130,7 @@ class Variant:
     starts_from: str | None = None
     starts_from_is_defect: bool = False
     is_documented: bool = True
+    defects: Sequence[str] = ()
     words: str = ""
 
 
@@ -183,6 +185,8 @@ class Experiment:
         options: dataclass of the recipe's own flags, if it has any.
         summary: metrics that sum a run up, the most important first.
         defects: sentences on what the source does wrong and the default does right.
+        remarks: sentences on what the source leaves open, or what its figures give
+            away; every report has them among its deviations.
     """
 
     name: str
@@ -203,6 +207,7 @@ class Experiment:
     options: type | None = None
     summary: Sequence[str] = ("accuracy", "f1", "log_loss")
     defects: Sequence[str] = ()
+    remarks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Take the first variant where no default is named."""

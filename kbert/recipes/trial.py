@@ -89,6 +89,11 @@ class Trial:
         return self.material.splits.parts[self.experiment.split]
 
     @property
+    def defects(self) -> Sequence[str]:
+        """What the source does wrong in this run, and the default does right."""
+        return (*self.experiment.defects, *self.variant.defects)
+
+    @property
     def labelled_parts(self) -> dict[str, Split]:
         """The parts in use that have labels."""
         parts = {**self.material.splits.parts, "train": self.train}
@@ -180,7 +185,7 @@ class Trial:
             and self.material.is_documented
             and self.preset.name == self.documented_preset
             and not self.settings.differences(self.variant.settings)
-            and (self.flags.as_documented or not self.experiment.defects)
+            and (self.flags.as_documented or not self.defects)
         )
 
     def find_deviations(self, precision: str) -> list[str]:
@@ -203,7 +208,13 @@ class Trial:
         if not self.variant.is_documented:
             found.append("The document has no run with these settings.")
         if not self.flags.as_documented:
-            found += self.experiment.defects
+            found += self.defects
+        if self.previous is not None:
+            found.append(
+                "Training goes on from the trained model of "
+                f"{self.variant.starts_from}, as the document's does."
+            )
+        found += self.experiment.remarks
         if precision != "float32":
             found.append(f"Matrix products run in {precision}, not float32.")
         changed = self.settings.differences(self.variant.settings)
