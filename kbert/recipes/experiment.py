@@ -210,8 +210,9 @@ class Experiment:
         groups: names that stand for several variants.
         options: dataclass of the recipe's own flags, if it has any.
         summary: metrics that sum a run up, the most important first.
-        deviations: sentences on what differs from the source however it is run.
         defects: sentences on what the source does wrong and the default does right.
+        remarks: sentences on what the source leaves open, or what its figures give
+            away; every report has them among its deviations.
     """
 
     name: str
@@ -232,8 +233,8 @@ class Experiment:
     options: type | None = None
     num_rows: int | None = None
     summary: Sequence[str] = ("accuracy", "f1", "log_loss")
-    deviations: Sequence[str] = ()
     defects: Sequence[str] = ()
+    remarks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Take the first variant where no default is named."""

@@ -268,7 +268,7 @@ class Trial:
         Returns:
             Sentences.
         """
-        found = list(self.experiment.deviations)
+        found = list(self.experiment.remarks)
         if not is_same_preset(self.preset.name, self.documented_preset):
             found.append(
                 f"The encoder is {self.preset.name}; the document's is "
@@ -286,6 +286,11 @@ class Trial:
             found.append(
                 f"Of {self.preset.config.num_layers} layers {self.settings.frozen} are "
                 f"frozen; the document freezes {frozen} of {BERT_BASE_LAYERS}."
+            )
+        if self.previous is not None:
+            found.append(
+                "Training goes on from the trained model of "
+                f"{self.variant.starts_from}, as the document's does."
             )
         if precision != "float32":
             found.append(f"Matrix products run in {precision}, not float32.")

@@ -102,7 +102,7 @@ EXPERIMENT = Experiment(
     train=train,
     finish=write_submission,
     summary=("accuracy", "f1"),
-    deviations=(
+    remarks=(
         "The document does not seed its split, so its very rows are not known.",
     ),
     defects=(
