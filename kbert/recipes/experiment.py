@@ -189,6 +189,7 @@ class Experiment:
         options: dataclass of the recipe's own flags, if it has any.
         summary: metrics that sum a run up, the most important first.
         defects: sentences on what the source does wrong and the default does right.
+        mixed_precision: whether the document's products run in fewer bits than float32.
     """
 
     name: str
@@ -209,6 +210,7 @@ class Experiment:
     options: type | None = None
     summary: Sequence[str] = ("accuracy", "f1", "log_loss")
     defects: Sequence[str] = ()
+    mixed_precision: bool = False
 
     def __post_init__(self) -> None:
         """Take the first variant where no default is named."""

@@ -204,7 +204,8 @@ class Trial:
             found.append("The document has no run with these settings.")
         if not self.flags.as_documented:
             found += self.experiment.defects
-        if precision != "float32":
-            found.append(f"Matrix products run in {precision}, not float32.")
+        if (precision != "float32") != self.experiment.mixed_precision:
+            documented = "fewer bits" if precision == "float32" else "float32"
+            found.append(f"Matrix products run in {precision}, not {documented}.")
         changed = self.settings.differences(self.variant.settings)
         return found + [f"The setting {line}." for line in changed]
