@@ -57,6 +57,10 @@ def test_a_run_leaves_its_record(tmp_path, capsys):
     for claim in EXPERIMENT.variants["documented"].claims:
         assert isinstance(record["figures"][claim.key], float)
     assert "bundled sample" in capsys.readouterr().out
+    precise = "Matrix products run in float32, not fewer bits."
+    assert (precise in record["deviations"]) == (
+        record["device"]["precision"] == "float32"
+    )
 
 
 # === The files ===

@@ -89,6 +89,7 @@ EXPERIMENT = Experiment(
     finish=reviews_data.write_predictions,
     split="test",
     summary=("accuracy", "f1_weighted", "log_loss"),
+    mixed_precision=True,
 )
 
 main = functools.partial(command.main, EXPERIMENT)

@@ -213,6 +213,7 @@ class Experiment:
         defects: sentences on what the source does wrong and the default does right.
         remarks: sentences on what the source leaves open, or what its figures give
             away; every report has them among its deviations.
+        mixed_precision: whether the document's products run in fewer bits than float32.
     """
 
     name: str
@@ -235,6 +236,7 @@ class Experiment:
     summary: Sequence[str] = ("accuracy", "f1", "log_loss")
     defects: Sequence[str] = ()
     remarks: Sequence[str] = ()
+    mixed_precision: bool = False
 
     def __post_init__(self) -> None:
         """Take the first variant where no default is named."""

@@ -292,7 +292,8 @@ class Trial:
                 "Training goes on from the trained model of "
                 f"{self.variant.starts_from}, as the document's does."
             )
-        if precision != "float32":
-            found.append(f"Matrix products run in {precision}, not float32.")
+        if (precision != "float32") != self.experiment.mixed_precision:
+            documented = "fewer bits" if precision == "float32" else "float32"
+            found.append(f"Matrix products run in {precision}, not {documented}.")
         changed = self.settings.differences(self.variant.settings)
         return found + [f"The setting {line}." for line in changed]
