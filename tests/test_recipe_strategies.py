@@ -10,7 +10,14 @@ from tiny import build_preset, read_weights, write_texts
 
 import kbert
 from kbert import cli
-from kbert.recipes import command, outcome, running, strategies, strategies_data
+from kbert.recipes import (
+    command,
+    comparison,
+    outcome,
+    running,
+    strategies,
+    strategies_data,
+)
 from kbert.recipes.experiment import Material
 from kbert.recipes.flags import Flags
 from kbert.recipes.strategies import EXPERIMENT, VARIANTS
@@ -142,6 +149,18 @@ def test_as_large_a_share_of_the_layers_is_frozen(name, layers, frozen):
         [f"Of {layers} layers {frozen} are frozen; the document freezes {documented} "
          "of 12."]
     )  # fmt: skip
+
+
+def test_the_comparison_says_how_many_layers_are_frozen():
+    record = {
+        "variant": "freeze_6", "preset": {"name": EXPERIMENT.preset}, "changed": [],
+        "as_documented": True, "data": {"is_documented": True}, "command": "python",
+        "device": {"kind": "cpu"}, "settings": {"frozen": 3},
+    }  # fmt: skip
+    row = comparison.Row(EXPERIMENT, [record])
+    assert row.find_differences() == ["3 frozen layers in place of 6"]
+    record["settings"] = {"frozen": 6}
+    assert row.find_differences() == []
 
 
 def test_freezing_spares_embeddings_and_pooler():

@@ -11,7 +11,7 @@ from typing import Any
 from kbert.recipes.experiment import Experiment
 from kbert.report import wording
 
-RECIPES = ("tweets", "strategies")
+RECIPES = ("imdb", "amazon", "tweets", "strategies")
 MEASURED = Path(__file__).with_name("measured.json")
 _COLUMNS = ("recipe", "documented", "on a CPU", "on a GPU", "question")
 
@@ -52,9 +52,10 @@ def describe(experiment: Experiment, seconds: Mapping[str, float]) -> tuple[str,
     Returns:
         Name, documented figure, time on a CPU and on a GPU, question.
     """
-    claims = {c.key: c for c in experiment.variants[experiment.default].claims}
-    keys = (*experiment.summary, "batch_mean_accuracy", *claims)
-    claim = next((claims[key] for key in keys if key in claims), None)
+    claims = experiment.variants[experiment.default].claims
+    keys = (*experiment.summary, "batch_mean_accuracy", *(one.key for one in claims))
+    named = (one for key in keys for one in claims if one.key == key)
+    claim = next(named, None)
     figure = f"{claim.name} {claim.value:g}" if claim else "none"
     times = [seconds.get(f"{device}_seconds") for device in ("cpu", "gpu")]
     words = ["not measured" if t is None else wording.duration(t) for t in times]

@@ -107,6 +107,11 @@ class Row:
             found.insert(0, f"{size} encoder: {name}")
         if not first["as_documented"] and self.experiment.has_defects(self.name):
             found.append("the document's defects mended")
+        frozen = first["settings"].get("frozen")
+        if frozen != self.variant.settings.frozen:
+            found.append(
+                f"{frozen} frozen layers in place of {self.variant.settings.frozen}"
+            )
         found += first["changed"]
         found += [
             f"--{flag} {value}".strip()

@@ -252,4 +252,5 @@ class Experiment:
         Returns:
             Whether `--as-documented` changes how it runs.
         """
-        return bool(self.defects) or self.variants[name].starts_from_is_defect
+        variant = self.variants[name]
+        return bool(self.defects or variant.defects or variant.starts_from_is_defect)

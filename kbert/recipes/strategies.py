@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kbert.recipes import command
 from kbert.recipes.experiment import Experiment, Settings, Variant
-from kbert.recipes.strategies_data import LABEL_WORDS, load_reviews
+from kbert.recipes.strategies_data import load_reviews
 from kbert.recipes.strategies_figures import CLAIMS, DEFECTS, EXAMPLES
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def predict_example(trial: "Trial", model: "Model") -> None:
         positive = float(model.predict([text])[0, 1])
         found = int(positive > 0.5)
         trial.extra |= {"example class": found, "example probability": positive}
-        trial.files["Example"] = f"{LABEL_WORDS[found]} ({positive:.4f}): {text}"
+        trial.files["Example"] = f"positive with probability {positive:.4f}: {text}"
 
 
 STUDY = Settings(
@@ -99,6 +99,7 @@ EXPERIMENT = Experiment(
     source="notebook “Fine-tuning BERT in PyTorch”, questions 15 to 30",
     file="004_6eed2d759a9233ed.txt",
     preset="bert_base_en_uncased",
+    num_rows=20_000,
     flag="study",
     default="final",
     variants=VARIANTS,
@@ -109,6 +110,7 @@ EXPERIMENT = Experiment(
     load=load_reviews,
     train=train,
     finish=predict_example,
+    deviations=("Losses are means over reviews; the document's are over batches.",),
     summary=("f1", "precision", "recall", "log_loss"),
 )
 

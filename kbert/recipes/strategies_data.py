@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 
 from kbert.data import Splits, load_splits
-from kbert.data.folders import find_parts
 from kbert.recipes.experiment import Material
 from kbert.recipes.flags import Flags
-from kbert.recipes.sources import SAMPLES, find_hub_dataset
+from kbert.recipes.reviews_data import LABEL_NAMES, LABEL_WORDS, SAMPLE, find_files
+from kbert.recipes.sources import find_hub_dataset
 
 HUB_NAME = "stanfordnlp/imdb"
-SAMPLE = SAMPLES / "reviews"
 NUM_DOCUMENTED_ROWS = 25_000
-LABEL_NAMES = (("0", "1"), ("neg", "pos"), ("negative", "positive"))  # in the files
-LABEL_WORDS = ("negative", "positive")  # as people read them
+STEMS = {"train": "test"}  # the file that is cut, and one that nothing reads
 NOTICE = (
     "The documented data (25,000 IMDb reviews) could not be fetched from the Hugging "
     "Face hub, so kbert's bundled sample of invented reviews is used: its figures say "
@@ -99,8 +97,8 @@ def overlap(splits: Splits, seed: int) -> tuple[Splits, int]:
 def _find_source(data: Path | None) -> tuple[Any, str, str | None]:
     """Find the file of training reviews, its name in words, and what it stands for."""
     if data is not None:
-        return find_parts(data)["train"], str(data), None
+        return find_files(data, STEMS).train, str(data), None
     found = find_hub_dataset(HUB_NAME)
     if found is not None:
         return found["train"], f"the hub's {HUB_NAME}", None
-    return find_parts(SAMPLE)["train"], "kbert's bundled sample", NOTICE
+    return find_files(SAMPLE, STEMS).train, "kbert's bundled sample", NOTICE
