@@ -14,10 +14,11 @@ are read as files.
 """
 
 from kbert.presets.fetch import hub_answers
-from kbert.presets.names import PresetInfo, is_same_preset, list_presets
+from kbert.presets.names import PresetInfo, list_presets
 from kbert.presets.preset import Preset, PresetError
 from kbert.presets.resolve import (
     EMBEDDED_PRESET,
+    is_same_preset,
     load_preset,
     resolve_preset,
 )

@@ -366,20 +366,6 @@ def list_presets() -> list[PresetInfo]:
     return list(_PRESETS)
 
 
-def is_same_preset(one: str, other: str) -> bool:
-    """Whether two names mean the same checkpoint.
-
-    Args:
-        one: a name, an alias, or `hf://` and an alias.
-        other: another.
-
-    Returns:
-        Whether they are equal, or stand in one row of the table.
-    """
-    infos = [find_preset(name.removeprefix("hf://")) for name in (one, other)]
-    return one == other or (infos[0] is not None and infos[0] == infos[1])
-
-
 def find_preset(name: str) -> PresetInfo | None:
     """Return the preset of that KerasHub name or alias, `None` if there is none."""
     for info in _PRESETS:

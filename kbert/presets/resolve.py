@@ -11,7 +11,7 @@ from kbert.presets.keras_hub import load_keras_hub_folder
 from kbert.presets.names import PresetInfo, build_unknown_name_error, find_preset
 from kbert.presets.preset import Preset, PresetError
 
-__all__ = ["EMBEDDED_PRESET", "load_preset", "resolve_preset"]
+__all__ = ["EMBEDDED_PRESET", "is_same_preset", "load_preset", "resolve_preset"]
 
 
 def load_preset(name: str | os.PathLike[str] | Preset) -> Preset:
@@ -134,3 +134,17 @@ def _load_folder(
         else load_hugging_face_folder
     )
     return load(folder, name=name, source=source)
+
+
+def is_same_preset(one: str, other: str) -> bool:
+    """Whether two names mean the same checkpoint.
+
+    Args:
+        one: a name, an alias, or `hf://` and an alias.
+        other: another.
+
+    Returns:
+        Whether they are equal, or stand in one row of the table.
+    """
+    infos = [find_preset(name.removeprefix("hf://")) for name in (one, other)]
+    return one == other or (infos[0] is not None and infos[0] == infos[1])

@@ -110,7 +110,7 @@ EXPERIMENT = Experiment(
     load=load_reviews,
     train=train,
     finish=predict_example,
-    deviations=("Losses are means over reviews; the document's are over batches.",),
+    remarks=("Losses are means over reviews; the document's are over batches.",),
     summary=("f1", "precision", "recall", "log_loss"),
 )
 

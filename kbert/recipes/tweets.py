@@ -102,9 +102,7 @@ EXPERIMENT = Experiment(
     train=train,
     finish=write_submission,
     summary=("accuracy", "f1"),
-    remarks=(
-        "The document does not seed its split, so its very rows are not known.",
-    ),
+    remarks=("The document does not seed its split, so its very rows are not known.",),
     defects=(
         "The epoch with the best validation accuracy is kept; the document keeps the "
         "last, since it forgets the best value in every epoch.",
