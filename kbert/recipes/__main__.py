@@ -11,7 +11,7 @@ from typing import Any
 from kbert.recipes.experiment import Experiment
 from kbert.report import wording
 
-RECIPES = ("imdb", "amazon", "tweets", "strategies")
+RECIPES = ("tweets", "spam", "mrpc", "imdb", "amazon", "strategies")
 MEASURED = Path(__file__).with_name("measured.json")
 _COLUMNS = ("recipe", "documented", "on a CPU", "on a GPU", "question")
 
