@@ -111,6 +111,8 @@ class HostNumbers(TorchFunctionMode):
 
     def _make(self, func, args, kwargs, device):
         value = args[0]
+        if kwargs.keys() - {"dtype", "device"}:
+            return func(*args, **kwargs)
         if isinstance(value, _NUMBERS):
             return torch.full((), value, dtype=kwargs.get("dtype"), device=device)
         if torch.is_tensor(value) and not _is_on_host(value):
