@@ -50,7 +50,8 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return what tells one run from another, as JSON values."""
-        settings = {**vars(self.flags), **vars(self.options)}
+        options = {} if self.options is None else vars(self.options)
+        settings = {**vars(self.flags), **options}
         kept = {k: v for k, v in settings.items() if k not in _NOT_COMPARED}
         return to_plain(
             {"recipe": self.experiment.name, **kept, "variants": self.names}
