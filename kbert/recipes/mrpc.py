@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 def train(trial: "Trial") -> "Model":
     """Fine-tune as the Trainer does by default."""
-    import keras
-
     import kbert
 
     settings = trial.settings
@@ -44,21 +42,13 @@ def train(trial: "Trial") -> "Model":
         global_clipnorm=1.0,
         **trial.length,
     )
-
-    def note_first_loss(batch: int, logs: dict) -> None:
-        if batch + 1 == 10:  # of the first epoch; later ones do not replace it
-            trial.extra.setdefault("loss at step 10", float(logs["loss"]))
-
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(
         trial.train,
         validation_data=trial.validation,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
-        callbacks=[
-            trial.progress,
-            keras.callbacks.LambdaCallback(on_train_batch_end=note_first_loss),
-        ],
+        callbacks=[trial.progress, trial.note_loss(10)],
         verbose=0,
     )
     return model

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kbert.data import Splits, load_splits
 from kbert.recipes.experiment import Material
 from kbert.recipes.flags import Flags
@@ -147,8 +149,8 @@ def _find_source(data: Any) -> dict[str, Any]:
 
 
 def _describe_balance(splits: Splits) -> str:
-    labels = [label for part in splits.parts.values() for label in part.labels]
-    num_spam, num_rows = sum(labels), len(labels)
+    labels = [np.asarray(part.labels) for part in splits.parts.values()]
+    num_rows, num_spam = sum(map(len, labels)), sum(int(part.sum()) for part in labels)
     return (
         f"{num_spam:,} of {num_rows:,} messages ({num_spam / num_rows:.1%}) are spam; "
         f"balanced, one counts as much as {num_rows / num_spam - 1:.1f} others."

@@ -184,6 +184,23 @@ class Trial:
 
         return keras.callbacks.LambdaCallback(on_epoch_end=score)
 
+    def note_loss(self, steps: int) -> "keras.callbacks.LambdaCallback":
+        """Note the mean training loss of the first steps, as the Trainer logs it.
+
+        Args:
+            steps: at most those of an epoch.
+
+        Returns:
+            A callback for `fit`; `extra` then has `loss at step <steps>`.
+        """
+        import keras
+
+        def note(batch: int, logs: dict) -> None:
+            if batch + 1 == steps:  # the first epoch's stays
+                self.extra.setdefault(f"loss at step {steps}", float(logs["loss"]))
+
+        return keras.callbacks.LambdaCallback(on_train_batch_end=note)
+
     def find_kept_epoch(self) -> int:
         """Find the epoch whose weights the model has.
 
