@@ -249,4 +249,6 @@ class Experiment:
         Returns:
             Whether `--as-documented` changes how it runs.
         """
-        return bool(self.defects) or self.variants[name].starts_from_is_defect
+        variant = self.variants[name]
+        defects = (*self.defects, *variant.defects)
+        return bool(defects) or variant.starts_from_is_defect

@@ -99,6 +99,7 @@ EXPERIMENT = Experiment(
     source="notebook “Fine-tuning BERT in PyTorch”, questions 15 to 30",
     file="004_6eed2d759a9233ed.txt",
     preset="bert_base_en_uncased",
+    num_rows=20_000,
     flag="study",
     default="final",
     variants=VARIANTS,
