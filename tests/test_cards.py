@@ -171,7 +171,9 @@ def test_lessons_follow_from_the_figures_alone():
 def test_a_card_has_every_claim_of_every_variant(root):
     card = read_card(root)
     for claim in EXPERIMENT.variants["fixed"].claims:
-        assert card.count(f"| {claim.name} | {claim.value:g} |") == 3, claim.name
+        note = f" ({claim.note})" if claim.note else ""
+        line = f"| {claim.name}{note} | {claim.value:g} |"
+        assert card.count(line) == 3, claim.name
     assert "0.820 ± 0.020 | 3 | within 1 sd" in card
     assert "## What we learned" in card and "ab" * 32 in card
     assert card.count("](plots/") == 3 and card.count("](results/") == 9
@@ -183,12 +185,13 @@ def test_what_was_not_measured_says_why_and_with_which_command(tmp_path):
     cards.add([make_record("none")], tmp_path)
     card = read_card(tmp_path)
     why = r"needs the weights of bert\_base\_en\_uncased, which no recorded run had"
-    assert card.count(f"not measured: {why}") == 2 * len(tweets.CLAIMS)
+    assert card.count(f"not measured: {why}") == 2
+    assert card.count("| not measured") == 2 * len(tweets.CLAIMS)
     assert (
         "`python -m kbert.recipes.tweets --cleaning documented --data DATA --preset "
         "bert_base_en_uncased --as-documented --card`"
     ) in card
-    assert (tmp_path / "README.md").read_text("utf-8").count(why) >= 18
+    assert (tmp_path / "README.md").read_text("utf-8").count(why) >= 4
 
 
 def test_fresh_cards_are_not_stale_and_are_written_once(root):

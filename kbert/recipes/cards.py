@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kbert import report
+from kbert.presets import is_same_preset
 from kbert.recipes import comparison
 from kbert.recipes.experiment import Experiment, Variant
 from kbert.recipes.records import (
@@ -143,7 +144,7 @@ def is_as_documented(row: comparison.Row) -> bool:
     if row.variant.is_documented:
         return first["is_comparable"]
     documented = row.variant.preset or row.experiment.preset
-    has_preset = first["preset"]["name"] == documented
+    has_preset = is_same_preset(first["preset"]["name"], documented)
     return has_preset and first["data"]["is_documented"] and not first["changed"]
 
 
@@ -152,7 +153,7 @@ def _describe_missing(
 ) -> dict[str, Any]:
     preset = variant.preset or experiment.preset
     why = "not run yet"
-    if preset not in presets:
+    if not any(is_same_preset(preset, one) for one in presets):
         why = f"needs the weights of {preset}, which no recorded run had"
     if variant.needs:
         why = f"{why}; needs {variant.needs}"

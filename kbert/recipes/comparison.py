@@ -3,12 +3,12 @@
 import shlex
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from kbert import report
-from kbert.presets import EMBEDDED_PRESET
-from kbert.recipes.experiment import Claim, Experiment, Variant
+from kbert.presets import EMBEDDED_PRESET, is_same_preset
+from kbert.recipes.experiment import Claim, Experiment, Settings, Variant
 from kbert.recipes.flags import Flags
 from kbert.recipes.lessons import learn
 from kbert.report.wording import metric_name, spread
@@ -16,10 +16,9 @@ from kbert.report.wording import metric_name, spread
 Record = Mapping[str, Any]
 _NOTHING: dict[str, Any] = {"mean": None, "sd": None, "n": 0}
 # Flags whose effect a record has in plain words elsewhere.
-_SAID_ELSEWHERE = {
-    "data", "preset", "seed", "limit", "as-documented", "device",
-    "epochs", "batch-size", "learning-rate", "max-length",
-}  # fmt: skip
+_SAID_ELSEWHERE = {"data", "preset", "seed", "limit", "as-documented", "device"} | {
+    one.name.replace("_", "-") for one in fields(Settings)
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Row:
         """Put the documented figures beside the measured ones.
 
         Returns:
-            For each claim `name`, `key`, `documented`, `mean`, `sd`, `n` and `verdict`.
+            For each claim what `describe_claim` returns.
             Where something stood in for the documented means, nothing is measured.
         """
         return [
@@ -102,7 +101,8 @@ class Row:
         documented = self.variant.preset or self.experiment.preset
         rows = self._describe_rows()
         found = [rows] if rows else []
-        if (name := first["preset"]["name"]) != documented:
+        name = first["preset"]["name"]
+        if not is_same_preset(name, documented):
             size = "smaller" if name == EMBEDDED_PRESET else "other"
             found.insert(0, f"{size} encoder: {name}")
         if not first["as_documented"] and self.experiment.has_defects(self.name):
@@ -245,11 +245,18 @@ def describe_claim(claim: Claim, found: Mapping[str, Any]) -> dict[str, Any]:
         found: of `sum_up`.
 
     Returns:
-        `name`, `key`, `documented`, those of `found`, and `verdict`: `within 1 sd`,
-        `equal`, `above by …`, `below by …` or, where nothing was measured, empty.
+        `name`, `key`, `documented`, `note`, those of `found`, and `verdict`: `within
+        1 sd`, `equal`, `above by …`, `below by …` or, where nothing was measured,
+        empty.
     """
-    named = {"name": claim.name, "key": claim.key, "documented": claim.value}
-    return {**named, **found, "verdict": _judge(claim.value, found)}
+    return {
+        "name": claim.name,
+        "key": claim.key,
+        "documented": claim.value,
+        "note": claim.note,
+        **found,
+        "verdict": _judge(claim.value, found),
+    }
 
 
 def _judge(documented: float, found: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import pkgutil
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kbert.recipes import comparison
+from kbert.recipes.__main__ import RECIPES
 from kbert.recipes.experiment import Experiment
 from kbert.recipes.outcome import SCHEMA
 
@@ -91,18 +91,11 @@ def find_experiments() -> dict[str, Experiment]:
     """Find the documented experiments.
 
     Returns:
-        By name, in the order of their documents.
+        By name, in the order in which `python -m kbert.recipes` lists them.
     """
-    names = [module.name for module in pkgutil.iter_modules([str(HERE)])]
-    modules = [
-        importlib.import_module(f"kbert.recipes.{name}")
-        for name in names
-        if not name.startswith("_")
-    ]
-    found = [getattr(module, "EXPERIMENT", None) for module in modules]
-    known = [one for one in found if isinstance(one, Experiment)]
     return {
-        one.name: one for one in sorted(known, key=lambda one: (one.file, one.name))
+        name: importlib.import_module(f"kbert.recipes.{name}").EXPERIMENT
+        for name in RECIPES
     }
 
 

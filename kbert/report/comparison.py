@@ -28,7 +28,8 @@ class Comparison:
             `name` of the variant, `words` on it, whether it `is_documented`,
             `differences` from the document (in a few words each), `command`,
             `num_trials`, `num_collapsed`, `is_fallback`,
-            `claims` (each with `name`, `documented`, `mean`, `sd`, `n`, `verdict`),
+            `claims` (each with `name`, `documented`, `mean`, `sd`, `n`, `verdict` and a
+            `note`),
             `metrics` (by name, each with `mean`, `sd`, `n`), `seconds` (of a trial),
             `trials` (each with `seed`, `figures`, `kept_epoch`, `num_epochs`,
             `seconds`, `collapsed`, `place`) and `histories` (by name of the trial).
