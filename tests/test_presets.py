@@ -908,3 +908,18 @@ def test_folders_and_the_embedded_preset_need_no_heavy_library(written):
     )
     printed = run_python("-c", code).split()
     assert printed == ["52", "55", "103"][: len(names)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("bert_base_en_uncased", "bert_base_en_uncased", True),
+        ("bert_base_en_uncased", "bert-base-uncased", True),
+        ("hf://google-bert/bert-base-uncased", "bert_base_en_uncased", True),
+        ("bert_base_en_uncased", "bert_base_en", False),
+        ("my-folder", "bert_base_en", False),
+        ("my-folder", "my-folder", True),
+    ],
+)
+def test_a_preset_is_the_same_by_its_other_names(one, other, same):
+    assert kbert.presets.is_same_preset(one, other) is same

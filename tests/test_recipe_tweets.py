@@ -168,7 +168,7 @@ def test_the_history_has_a_line_an_epoch(small_run):
 
 def test_the_console_names_preset_data_and_paths(small_run):
     folder, printed = small_run
-    assert EMBEDDED in printed and "train.csv" in printed
+    assert EMBEDDED in printed and str(tweets_data.SAMPLE) in printed
     assert "epoch 2/2" in printed
     *_, a, b, c, d, e = printed.splitlines()
     assert any(str(folder / "report.html") in line for line in (a, b, c, d, e))

@@ -52,10 +52,7 @@ def describe(experiment: Experiment, seconds: Mapping[str, float]) -> tuple[str,
     Returns:
         Name, documented figure, time on a CPU and on a GPU, question.
     """
-    claims = experiment.variants[experiment.default].claims
-    keys = (*experiment.summary, "batch_mean_accuracy", *(one.key for one in claims))
-    named = (one for key in keys for one in claims if one.key == key)
-    claim = next(named, None)
+    claim = experiment.headline
     figure = f"{claim.name} {claim.value:g}" if claim else "none"
     times = [seconds.get(f"{device}_seconds") for device in ("cpu", "gpu")]
     words = ["not measured" if t is None else wording.duration(t) for t in times]

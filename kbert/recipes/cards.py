@@ -27,9 +27,13 @@ from kbert.recipes.records import (
     read_results,
     without_paths,
 )
+from kbert.report import wording
 from kbert.report.plain import dump_json
 
 PLOTS = "plots"
+_BETWEEN_MARKS = re.compile(
+    r"(?<=<!-- recipes:start -->\n).*?(?=\n<!-- recipes:end -->)", re.DOTALL
+)
 _COMMAND = "python -m kbert.recipes.cards"
 
 
@@ -194,7 +198,42 @@ def build_pages(root: Path) -> dict[Path, str]:
     if package.is_dir() and package.samefile(HERE):
         times = {one.experiment.name: measure_times(one) for one in read_results(root)}
         pages[package / "measured.json"] = dump_json(times)
+        readme = root.parent / "README.md"
+        pages[readme] = _fill_readme(_read(readme) or "", read_results(root))
     return pages
+
+
+def _fill_readme(text: str, results: Sequence[Results]) -> str:
+    """Put a line for each experiment between the marks of the project's README."""
+    lines = [
+        "| recipe | command | documented | measured | unlike the document | device |",
+        "|---|---|---|---|---|---|",
+        *(_describe_experiment(one) for one in results),
+    ]
+    return _BETWEEN_MARKS.sub(lambda _: "\n".join(lines), text)
+
+
+def _describe_experiment(results: Results) -> str:
+    """Put an experiment's default variant into a line of a table."""
+    experiment, claim = results.experiment, results.experiment.headline
+    rows = comparison.compare(experiment, list(results.records.values()))
+    row = next((row for row in rows if row.name == experiment.default), None)
+    measured, unlike, device = "not measured yet", "", ""
+    if row is not None and claim is not None:
+        figure, first = row.spread(claim.key), row.records[0]
+        measured = f"{wording.spread(figure)} (n {figure['n']})"
+        unlike = "; ".join(row.find_differences())
+        device = f"{first['device']['name']}, {first['device']['precision']}"
+    name = experiment.name
+    cells = [
+        f"[{name}](recipes/{name}.md)",
+        f"`python -m kbert.recipes.{name} --data DATA`",
+        f"{claim.name} {claim.value:g}" if claim else "none",
+        measured,
+        unlike,
+        device,
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def measure_times(results: Results) -> dict[str, float | None]:

@@ -243,6 +243,13 @@ class Experiment:
         if not self.default:
             object.__setattr__(self, "default", next(iter(self.variants)))
 
+    @property
+    def headline(self) -> Claim | None:
+        """The documented figure that sums up the default variant, if there is one."""
+        claims = self.variants[self.default].claims
+        keys = (*self.summary, "batch_mean_accuracy", *(one.key for one in claims))
+        return next((one for key in keys for one in claims if one.key == key), None)
+
     def has_defects(self, name: str) -> bool:
         """Whether the source does anything wrong that the default does right.
 
