@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from kbert import presets
 from kbert.engine.config import EncoderConfig
-from kbert.presets import PresetError, embedded, fetch
+from kbert.presets import PresetError, embedded, fetch, is_same_preset
 from kbert.presets.arrays import list_safetensors
 from kbert.presets.names import PresetInfo
 
@@ -922,4 +922,4 @@ def test_folders_and_the_embedded_preset_need_no_heavy_library(written):
     ],
 )
 def test_a_preset_is_the_same_by_its_other_names(one, other, same):
-    assert kbert.presets.is_same_preset(one, other) is same
+    assert is_same_preset(one, other) is same
