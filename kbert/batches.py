@@ -11,14 +11,30 @@ import numpy as np
 import torch
 
 from kbert.engine.ahead import Ahead
-from kbert.rows import TextRows, take
+from kbert.rows import TextRows, is_text, take
 from kbert.text import Encoded, Preprocessor
 
 _logger = logging.getLogger("kbert")
 
+_BATCH_SIZE = 32
 # Products of fewer tokens leave a processor half idle; many more leave its cache.
 _BATCH_TOKENS = 2048
 _CHUNK_ROWS = 1024
+
+
+def check_batch_size(batch_size: Any) -> int:
+    """Return a batch size, 32 for `None`.
+
+    Raises:
+        ValueError: it is no whole number of at least 1.
+    """
+    if batch_size is None:
+        return _BATCH_SIZE
+    if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise ValueError(
+            f"batch_size must be a whole number of at least 1; received {batch_size!r}."
+        )
+    return int(batch_size)
 
 
 class Batches(keras.utils.PyDataset):
@@ -298,8 +314,9 @@ def has_nan_callback(callbacks: Any) -> bool:
 
 def unpack(data: Any) -> tuple:
     """Return x, y and sample weights of what `validation_data` may be."""
-    if isinstance(data, tuple) and len(data) in (2, 3):
-        return (*data, None)[:3]
+    if isinstance(data, (tuple, list)) and len(data) in (2, 3):
+        if isinstance(data, tuple) or not any(map(is_text, data)):
+            return (*data, None)[:3]
     return data, None, None
 
 

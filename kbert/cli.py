@@ -47,6 +47,9 @@ def run_recipe(
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    if valued := [one for one in arguments if one.startswith("--debug=")]:
+        sentence = f"--debug takes no value; received {valued[0]!r}. Give it alone."
+        return _fail(ValueError(sentence), EXIT_USAGE, debug)
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         try:

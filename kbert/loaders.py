@@ -74,10 +74,12 @@ def map_loader(
     Returns:
         A loader of the same kind.
     """
+    is_keras = isinstance(loader, keras.utils.PyDataset)
 
     def convert(batch):
         x, y, weights = _unpack(batch)
-        rows = read_rows(x)
+        # Torch's loaders join pairs into a list of two columns.
+        rows = read_rows(x, columns="tuple" if is_keras else "any")
         if rows is not None and preprocessor is not None:
             x = preprocessor.encode(*rows.read(np.arange(len(rows)))).pad()
         if y is not None:
@@ -87,7 +89,7 @@ def map_loader(
         batch = keras.utils.pack_x_y_sample_weight(x, y, weights)
         return batch if device is None else send(batch, device)
 
-    if isinstance(loader, keras.utils.PyDataset):
+    if is_keras:
         return _MappedDataset(loader, convert)
     return torch.utils.data.DataLoader(_MappedLoader(loader, convert), batch_size=None)
 

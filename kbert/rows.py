@@ -1,13 +1,17 @@
 """Rows of text with their labels and weights, whatever they came as."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import torch
 
 from kbert.data import Split
+
+Columns = Literal["tuple", "any"] | None
+# Rows among which at least one must be a text, for the whole to be texts.
+_SEEN = 100
 
 
 class TextRows:
@@ -92,6 +96,40 @@ def _to_arrays(labels: Any) -> Any:
     return None if labels is None else np.asarray(labels)
 
 
+def cut_last(parts: tuple, share: float) -> tuple[tuple, tuple]:
+    """Part rows of arrays, as Keras does for `validation_split`.
+
+    Args:
+        parts: structures of arrays of equally many rows, or `None`.
+        share: of the rows, the last ones, in (0, 1).
+
+    Returns:
+        The first rows of each, and the last.
+
+    Raises:
+        ValueError: one of them would have no row.
+    """
+    first = next(leaf for leaf in keras.tree.flatten(parts) if leaf is not None)
+    place = find_cut(len(first), share)
+    head, tail = slice(place), slice(place, None)
+    return tuple(take(p, head) for p in parts), tuple(take(p, tail) for p in parts)
+
+
+def find_cut(num_rows: int, share: float) -> int:
+    """Return how many rows are left to train on without a last share of them.
+
+    Raises:
+        ValueError: no row is left, or none is taken.
+    """
+    place = int(num_rows * (1 - share))
+    if not 0 < place < num_rows:
+        raise ValueError(
+            f"validation_split={share} of {num_rows} rows leaves no row to train on or "
+            "none to validate with. Choose a share between 0 and 1 that does."
+        )
+    return place
+
+
 def take(values: Any, rows: np.ndarray | slice) -> Any:
     """Return some rows of an array, of a structure of arrays, or `None`."""
     if values is None:
@@ -121,7 +159,9 @@ def name_to_id(labels: Any, label_names: Sequence[str] | None) -> Any:
     return np.array([ids[name] for name in names], "int32")
 
 
-def read_rows(x: Any, y: Any = None, weights: Any = None) -> TextRows | None:
+def read_rows(
+    x: Any, y: Any = None, weights: Any = None, columns: Columns = None
+) -> TextRows | None:
     """Recognise texts in what `fit`, `evaluate` or `predict` were given.
 
     Args:
@@ -129,10 +169,19 @@ def read_rows(x: Any, y: Any = None, weights: Any = None) -> TextRows | None:
             a tuple of texts and labels (and weights).
         y: labels.
         weights: one a text.
+        columns: where labels stand apart, what may be the two columns of text pairs: a
+            `tuple`, or `any` sequence of two, as torch's loaders give them; `None`
+            where a tuple of two is texts and labels.
 
     Returns:
         The rows, or `None` when `x` holds no texts.
+
+    Raises:
+        ValueError: some of the texts are none, or it is not clear what they are.
     """
+    if columns is None and y is not None:
+        columns = "tuple"
+    x = _join_columns(x, columns)
     if isinstance(x, Split):
         return TextRows(x, x.labels if y is None else y, weights)
     if isinstance(x, str):
@@ -151,9 +200,50 @@ def read_rows(x: Any, y: Any = None, weights: Any = None) -> TextRows | None:
         return _read_hub_dataset(x, y, weights)
     kind = getattr(np.asarray(x).dtype, "kind", "") if _is_column(x) else ""
     texts = np.asarray(x).tolist() if kind in ("O", "U", "T") else x
-    if not isinstance(texts, (list, tuple)) or not all(map(_is_text, texts[:1])):
+    if not isinstance(texts, (list, tuple)):
         return None
+    if texts and not any(map(is_text, texts[:_SEEN])):
+        return None
+    _check_texts(texts)
     return TextRows(texts, y, weights)
+
+
+def _join_columns(x: Any, columns: Columns) -> Any:
+    """Return two columns of strings as a list of pairs; all else as it is."""
+    if hasattr(x, "columns") and hasattr(x, "to_numpy"):  # a DataFrame
+        return x.to_numpy()
+    kinds = (tuple, list) if columns == "any" else (tuple,)
+    if columns is None or not isinstance(x, kinds) or len(x) != 2:
+        return x
+    first, second = (np.asarray(c).tolist() if _is_column(c) else c for c in x)
+    for column in (first, second):
+        if not isinstance(column, (list, tuple)) or not column:
+            return x
+        if not all(isinstance(text, str) for text in column):
+            return x
+    if len(first) != len(second):
+        raise ValueError(
+            f"the two columns of text pairs must be equally long; received "
+            f"{len(first)} and {len(second)} texts."
+        )
+    if len(first) == 2 and columns == "tuple" and isinstance(first, tuple):
+        raise ValueError(
+            "two tuples of two texts can be two pairs or two columns; pass a list of "
+            "pairs."
+        )
+    return list(zip(first, second, strict=True))
+
+
+def _check_texts(texts: Sequence) -> None:
+    """Refuse rows that are no text, or a pair among texts."""
+    is_pair = not isinstance(next(filter(is_text, texts), ""), str)
+    for row, text in enumerate(texts):
+        if not is_text(text) or isinstance(text, str) == is_pair:
+            wanted = "a pair of str" if is_pair else "a str"
+            raise ValueError(
+                f"each text must be {wanted}; row {row} has {str(text)[:40]!r} "
+                f"({type(text).__name__}). Fill it in or drop the row."
+            )
 
 
 def _is_column(x: Any) -> bool:
@@ -161,7 +251,8 @@ def _is_column(x: Any) -> bool:
     return hasattr(x, "dtype") and not torch.is_tensor(x)
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """Whether a value is a text, or a pair of texts."""
     if isinstance(value, (tuple, list)):
         return len(value) == 2 and all(isinstance(part, str) for part in value)
     return isinstance(value, str)
@@ -180,7 +271,10 @@ def _read_hub_dataset(x: Any, y: Any, weights: Any) -> TextRows:
         )
     if y is None and "label" in x.column_names:
         y = x["label"][:]
-    return TextRows(x["text"][:], y, weights)
+    texts = x["text"][:]
+    if "text_pair" in x.column_names:
+        texts = list(zip(texts, x["text_pair"][:], strict=True))
+    return TextRows(texts, y, weights)
 
 
 def weigh(
@@ -194,6 +288,7 @@ def weigh(
         weights: example weights to multiply with, or `None`.
     """
     ids = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels
+    check_label_ids(ids.reshape(len(ids)), len(class_weight))
     ids = ids.reshape(len(ids)).astype(int)
     table = np.array([class_weight[i] for i in range(len(class_weight))], "float32")
     result = table[ids]

@@ -15,6 +15,7 @@ from kbert.batches import (
     OrderedBatches,
     SortedBatches,
     TrainingBatches,
+    check_batch_size,
     has_nan_callback,
     prepend,
     report_truncation,
@@ -22,12 +23,16 @@ from kbert.batches import (
     unpack,
 )
 from kbert.engine.features import SplitModel, collect_features, split_at_features
+from kbert.engine.int8 import label_rows, show_results
 from kbert.engine.model import EngineModel
 from kbert.loaders import is_loader, map_loader, read_labels
 from kbert.rows import (
+    Columns,
     TextRows,
     check_label_ids,
     complete_class_weight,
+    cut_last,
+    find_cut,
     name_to_id,
     read_rows,
     weigh,
@@ -36,7 +41,6 @@ from kbert.saved_model import SavedModel
 
 # Texts of a stream that are tokenized, sorted and predicted at a time.
 _WINDOW_ROWS = 8192
-_BATCH_SIZE = 32
 # Texts that are predicted exactly as well, to say what rounding changes.
 _COMPARED_ROWS = 256
 
@@ -121,8 +125,13 @@ class Model(SavedModel):
         rows = self._read_rows(x, y, sample_weight)
         split = validation_split if validation_data is None else 0.0
         if rows is not None and split:
-            cut = int(len(rows) * (1 - split))
+            cut = find_cut(len(rows), split)
             rows, validation_data = rows.take(slice(cut)), rows.take(slice(cut, None))
+            split = 0.0
+        elif split and class_weight is not None and not is_loader(x):
+            # Cut here, or class weights would count in the validation loss.
+            kept, validation_data = cut_last((x, y, sample_weight), split)
+            x, y, sample_weight = kept
             split = 0.0
         parts = None
         if rows is None:
@@ -195,7 +204,9 @@ class Model(SavedModel):
             exact = self.evaluate(*arguments, **kw)
             with self._quantize(quantize):
                 rounded = self.evaluate(*arguments, **kw)
-            _logger.warning("in int8: %s; exact: %s", _show(rounded), _show(exact))
+            _logger.warning(
+                "in int8: %s; exact: %s", show_results(rounded), show_results(exact)
+            )
             return rounded
         rows = self._read_rows(x, y, sample_weight)
         if rows is not None:
@@ -274,7 +285,7 @@ class Model(SavedModel):
         first = rows.without_labels().take(slice(_COMPARED_ROWS))
         exact = self.predict(first, *arguments)
         some = rounded[: len(exact)]
-        same = float(np.mean(_label(some) == _label(exact)))
+        same = float(np.mean(label_rows(some) == label_rows(exact)))
         _logger.warning(
             "in int8, %.1f %% of the first %d texts get the label they get exactly; "
             "probabilities differ by at most %.3f",
@@ -295,7 +306,8 @@ class Model(SavedModel):
 
     def _read_rows(self, x, y, weights, labelled=True) -> TextRows | None:
         y = tuple(y) if isinstance(y, list) and len(self.outputs) > 1 else y
-        rows = x if isinstance(x, TextRows) else read_rows(x, y, weights)
+        columns: Columns = None if labelled else "tuple"
+        rows = x if isinstance(x, TextRows) else read_rows(x, y, weights, columns)
         if rows is None:
             return None
         if self.preprocessor is None:
@@ -345,7 +357,7 @@ class Model(SavedModel):
         self, rows: TextRows, parts: SplitModel | None, batch_size, seed: int | None
     ) -> OrderedBatches:
         """Return batches of texts, or of a frozen encoder's features."""
-        size = batch_size or _BATCH_SIZE
+        size = check_batch_size(batch_size)
         batches: OrderedBatches
         if parts is None:
             assert self.preprocessor is not None
@@ -378,22 +390,10 @@ class Model(SavedModel):
 
     def _sort(self, rows: TextRows, batch_size, steps=None) -> SortedBatches:
         assert self.preprocessor is not None
-        size = batch_size or _BATCH_SIZE
+        size = check_batch_size(batch_size)
         # The first batches are the caller's first rows, not the longest.
         rows = rows.take(slice(steps * size)) if steps else rows
         batches = SortedBatches(rows, self.preprocessor, size, fills=steps is None)
         report_truncation(batches.encoded)
         batches.send_to(self._device)
         return batches
-
-
-def _label(outputs: np.ndarray) -> np.ndarray:
-    """Return the id of each row's most probable label."""
-    return outputs.argmax(-1) if outputs.shape[-1] > 1 else outputs[..., 0] > 0.5
-
-
-def _show(results) -> str:
-    """Write what `evaluate` returns in a line."""
-    if isinstance(results, dict):
-        return ", ".join(f"{name} {value:.4f}" for name, value in results.items())
-    return ", ".join(f"{value:.4f}" for value in np.atleast_1d(results))

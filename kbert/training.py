@@ -3,6 +3,7 @@
 from typing import Literal
 
 import keras
+import numpy as np
 from keras import ops
 
 from kbert.engine.backbone import Backbone
@@ -35,8 +36,10 @@ def set_seed(seed: int) -> None:
     Raises:
         ValueError: the seed is out of range.
     """
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed must lie in [0, 4294967296); received {seed}.")
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise ValueError(
+            f"seed must be a whole number in [0, 4294967296); received {seed!r}."
+        )
     with without_tensorflow():
         keras.utils.set_random_seed(seed)
 
@@ -140,9 +143,23 @@ def adamw(
 
     Source: Devlin et al. (2019), appendix A.3; Loshchilov & Hutter (2019).
     """
-    _check_positive(learning_rate=learning_rate, batch_size=batch_size)
-    _check_positive(accumulate=accumulate, layer_decay=layer_decay or 1.0)
-    _check_positive(head_learning_rate=head_learning_rate or learning_rate)
+    given = {
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "head_learning_rate": head_learning_rate,
+        "layer_decay": layer_decay,
+        "global_clipnorm": global_clipnorm,
+    }
+    _check_positive(**{k: v for k, v in given.items() if v is not None})
+    for name, value in (("beta_1", beta_1), ("beta_2", beta_2)):
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} must lie in [0, 1); received {value}.")
+    if layer_decay is not None and layer_decay > 1:
+        raise ValueError(
+            f"layer_decay must lie in (0, 1]; received {layer_decay}. Lower layers "
+            "move less than higher ones."
+        )
     for name, value in (("warmup", warmup), ("weight_decay", weight_decay)):
         if value < 0:
             raise ValueError(f"{name} must be 0 or more; received {value}.")
@@ -163,7 +180,7 @@ def adamw(
     return AdamW(
         learning_rate=rate,
         head_multiplier=(head_learning_rate or learning_rate) / learning_rate,
-        layer_decay=layer_decay or 1.0,
+        layer_decay=1.0 if layer_decay is None else layer_decay,
         decay_all=decay_all,
         weight_decay=weight_decay,
         beta_1=beta_1,
@@ -215,7 +232,7 @@ def freeze(
     for backbone in _find_backbones(model):
         count = len(backbone.transformer_layers)
         frozen = count if everything else (layers or 0)
-        if not 0 <= frozen <= count:
+        if not isinstance(frozen, int) or not 0 <= frozen <= count:
             raise ValueError(
                 f"layers must lie in [0, {count}], the encoder's layers; "
                 f"received {layers}."

@@ -11,7 +11,9 @@ import pytest
 import tiny
 
 import kbert
+from kbert.engine import precision
 from kbert.engine.lean import without_tensorflow
+from kbert.engine.precision import CpuProbe
 from kbert.saved_model import FILE_FORMAT
 
 TEXTS, LABELS = tiny.write_texts(24, seed=31)
@@ -53,6 +55,22 @@ def test_text_handling_comes_back(trained, saved):
     assert loaded.backbone.precision == "float32"
     with zipfile.ZipFile(saved) as archive:
         assert any("tokenizer.json" in name for name in archive.namelist())
+
+
+def test_an_automatic_precision_comes_back_as_it_was(tmp_path, monkeypatch):
+    def pretend(gain: float) -> None:
+        monkeypatch.setattr(precision, "probe_cpu", lambda: CpuProbe(gain, 0.0))
+
+    pretend(2.5)
+    model = tiny.build_model(precision="auto")
+    expected = model.predict(TEXTS)
+    model.save(tmp_path / "model.keras")
+    pretend(1.1)  # as a probe may say of a busier machine
+    loaded = kbert.load_model(tmp_path / "model.keras")
+    assert loaded.backbone.precision == "auto"
+    np.testing.assert_array_equal(loaded.predict(TEXTS), expected)
+    loaded.backbone.precision = "float32"
+    assert np.abs(loaded.predict(TEXTS) - expected).max() > 0
 
 
 def test_pooling_over_tokens_comes_back(tmp_path):

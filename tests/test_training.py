@@ -624,7 +624,7 @@ def test_a_model_without_an_encoder_cannot_be_frozen():
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_a_seed_out_of_range_is_one_sentence(seed):
-    with pytest.raises(ValueError, match="seed must lie in"):
+    with pytest.raises(ValueError, match="seed must be a whole number in"):
         kbert.set_seed(seed)
 
 

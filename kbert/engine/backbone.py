@@ -82,6 +82,7 @@ class Backbone(keras.Model):
             setattr(self, key, layer)
         self.config = config
         self.precision = precision
+        self._saved_precision: str | None = None
         self.frozen_dropout = False
         self._engine_weights: tuple | None = None
         self._in_int8 = False
@@ -117,7 +118,7 @@ class Backbone(keras.Model):
     def compute_precision(self) -> torch.dtype:
         """Dtype of the matrix products on the device the weights are on."""
         device = self.weights[0].value.device
-        return resolve_precision(self.precision, device)
+        return resolve_precision(self.precision, device, self._saved_precision)
 
     @contextlib.contextmanager
     def in_int8(self) -> Iterator[None]:
@@ -248,10 +249,16 @@ class Backbone(keras.Model):
         )
 
     def get_config(self):
-        """Return the constructor's arguments, and which layers do not train."""
+        """Return the constructor's arguments, and what those leave open.
+
+        `saved_precision` is what `precision="auto"` has come to here, so that a loaded
+        model computes as this one does; `frozen_layers` are those that do not train.
+        """
+        dtype = self.compute_precision if self.precision == "auto" else None
         return {
             "config": dataclasses.asdict(self.config),
             "precision": self.precision,
+            "saved_precision": str(dtype).removeprefix("torch.") if dtype else None,
             "name": self.name,
             "trainable": self.trainable,
             "frozen_layers": [one.name for one in self.layers if not one.trainable],
@@ -262,7 +269,9 @@ class Backbone(keras.Model):
         """Build a backbone from the result of `get_config`."""
         config = dict(config)
         frozen = config.pop("frozen_layers", ())
+        saved_precision = config.pop("saved_precision", None)
         backbone = cls(EncoderConfig(**config.pop("config")), **config)
+        backbone._saved_precision = saved_precision
         for name in frozen:
             backbone.get_layer(name).trainable = False
         return backbone

@@ -1,7 +1,9 @@
 """Matrix products in 8 bits, for prediction on a CPU."""
 
 import warnings
+from typing import Any
 
+import numpy as np
 import torch
 
 from kbert.engine.linear import Linear
@@ -50,3 +52,23 @@ def _pack(kernel: torch.Tensor, bias: torch.Tensor):
         warnings.simplefilter("ignore")
         rounded = torch.quantize_per_channel(weight, scale, zero, 0, torch.qint8)
         return torch.ops.quantized.linear_prepack(rounded, bias)
+
+
+def label_rows(outputs: np.ndarray) -> np.ndarray:
+    """Return the id of each row's most probable label, (n,).
+
+    Args:
+        outputs: (n, num_classes), or (n, 1) of two classes.
+    """
+    return outputs.argmax(-1) if outputs.shape[-1] > 1 else outputs[..., 0] > 0.5
+
+
+def show_results(results: Any) -> str:
+    """Write what `evaluate` returns in a line.
+
+    Args:
+        results: a number, a list of them, or a dict.
+    """
+    if isinstance(results, dict):
+        return ", ".join(f"{name} {value:.4f}" for name, value in results.items())
+    return ", ".join(f"{value:.4f}" for value in np.atleast_1d(results))

@@ -161,6 +161,12 @@ class EngineModel(keras.Model):
                 )
             return None
         self.build_optimizer()
+        known = {id(variable) for variable in optimizer._trainable_variables}
+        if any(id(variable) not in known for variable in variables):
+            raise ValueError(
+                "weights train now that did not when the model was compiled; compile "
+                "again after kbert.unfreeze or a change of trainable."
+            )
         return FusedUpdate(optimizer, variables)
 
     def __call__(self, inputs, *args, **kwargs):

@@ -253,7 +253,9 @@ def _failed_fetch(preset: str, error: Exception) -> PresetError:
     if status in (401, 403, 404) or "NotFound" in kind or "Gated" in kind:
         return PresetError(
             f"preset {preset!r} does not exist or is not open to you ({kind}); check "
-            "the name, or log in to the hub first."
+            "the name, or log in to the hub first.",
+            # A documented preset does exist: then something else may stand in for it.
+            unreachable=status in (401, 403),
         )
     lines = str(error).strip().splitlines()
     reason = f"{kind}: {lines[0]}" if lines else kind
