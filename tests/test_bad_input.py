@@ -258,6 +258,7 @@ def test_ctrl_c_in_epoch_2_keeps_what_was_trained(tmp_path):
     assert probabilities.shape == (1, 2)
 
 
+@pytest.mark.slow
 def test_an_error_in_a_process_of_its_own_has_no_traceback(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "kbert.recipes.tweets", "--data", tmp_path],

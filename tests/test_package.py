@@ -180,6 +180,7 @@ def test_another_backend_is_refused_when_keras_was_imported_first(first):
     )
 
 
+@pytest.mark.slow
 def test_keras_imported_first_on_torch_is_fine():
     done = run_python("import keras, kbert", KERAS_BACKEND="torch")
     assert done.returncode == 0, done.stderr

@@ -661,6 +661,7 @@ def digest_of_a_run() -> str:
     return digest.hexdigest()
 
 
+@pytest.mark.slow
 def test_two_processes_train_bit_identical_weights():
     code = "import test_training; print(test_training.digest_of_a_run())"
     found = tiny.run_python(code, KERAS_BACKEND="torch")
