@@ -162,6 +162,9 @@ def test_lessons_follow_from_the_figures_alone():
     assert f"All runs differ from the document (smaller encoder: {EMBEDDED}" in found
     close = [*make_seeds("fixed", 0.80, 0.82), *make_seeds("none", 0.81, 0.82)]
     assert "do not tell them apart" in " ".join(lessons.learn(rows_of(*close)))
+    level = [*make_seeds("fixed", 0.80, 0.82), *make_seeds("none", 0.82, 0.80)]
+    found = " ".join(lessons.learn(rows_of(*level)))
+    assert "fixed and none are level" in found and "best" not in found
     single = [make_record("fixed"), make_record("none", accuracy=0.9, collapsed=True)]
     found = " ".join(lessons.learn(rows_of(*single)))
     assert "one seed each cannot tell that from chance" in found

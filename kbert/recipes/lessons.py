@@ -105,6 +105,12 @@ def _compare_variants(rows: Sequence["Row"]) -> str | None:
     best, second = ranked[:2]
     first, other = best.spread(key), second.spread(key)
     gap = abs(first["mean"] - other["mean"])
+    if round(gap, 3) == 0:
+        return (
+            f"By {metric_name(key)}, {metric_name(best.name)} and "
+            f"{metric_name(second.name)} are level at the top of {len(ranked)} "
+            f"variants: {spread(first)} and {spread(other)}."
+        )
     sentence = (
         f"By {metric_name(key)}, {metric_name(best.name)} is best of {len(ranked)} "
         f"variants: {spread(first)} against {spread(other)} of "
