@@ -37,9 +37,9 @@ def train(trial: "Trial") -> "Model":
         settings.learning_rate,
         schedule=settings.schedule,
         warmup=settings.warmup,
-        weight_decay=settings.weight_decay,
-        epsilon=1e-8,
         global_clipnorm=1.0,
+        epsilon=1e-8,
+        weight_decay=settings.weight_decay,
         **trial.length,
     )
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
