@@ -148,6 +148,7 @@ WITHOUT_FIRST_PATTERN = tuple(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cleaning", "longest", "mean", "longest_test"),
     [

@@ -47,6 +47,7 @@ def train(model, **options):
     return model.fit(INPUTS, IDS, **(arguments | options)).history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most_rows", [12, 6, 1])
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
 @pytest.mark.parametrize("make", [kbert.adamw, keras.optimizers.Adagrad])

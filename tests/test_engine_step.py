@@ -183,6 +183,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_trains_as_in_keras(pairs, name):
     head, labels, loss = LOSSES[name]

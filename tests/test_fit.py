@@ -138,6 +138,7 @@ def test_every_kind_of_data_trains_the_same_weights(kind, expected):
     assert tiny.largest_difference(train(arguments_of(kind)), expected) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("weight", ["balanced", DICT], ids=["balanced", "dict"])
 def test_class_weight_equals_sample_weight_by_hand(kind, weight, expected):

@@ -183,6 +183,7 @@ DATA = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DATA)
 def test_a_run_killed_and_resumed_ends_in_the_same_weights(kind, tmp_path):
     def train(callbacks):

@@ -124,6 +124,7 @@ def test_bert_base_and_distil_bert_have_the_numbers_of_their_papers_code():
     assert parameters["distil_bert_base_en_uncased"] == 66_362_880
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_variable_paths_and_shapes_are_kerashubs(written, results, family):
     preset = presets.load_preset(written / f"{family}_backbone")

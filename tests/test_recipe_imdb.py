@@ -143,6 +143,7 @@ def test_a_limit_takes_random_rows_of_both_files(shared_data):
 # === What a run does ===
 
 
+@pytest.mark.slow
 def test_the_refined_stage_goes_on_with_the_debugged_model(stages):
     records, built = stages
     assert [one["dropout"] for one in built] == [0.1, 0.3]

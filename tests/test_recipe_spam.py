@@ -164,6 +164,7 @@ def watch(monkeypatch):
     return models
 
 
+@pytest.mark.slow
 def test_strategies_train_what_they_say(monkeypatch, tmp_path):
     models = watch(monkeypatch)
     for name in ("frozen", "partial", "full"):

@@ -80,6 +80,7 @@ def test_pooling_over_tokens_comes_back(tmp_path):
     np.testing.assert_array_equal(loaded.predict(TEXTS), model.predict(TEXTS))
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_it_stopped(tmp_path):
     optimizer = kbert.adamw(
         1e-2, schedule="linear", warmup=2, epochs=2, examples=24, batch_size=8

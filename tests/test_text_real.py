@@ -181,11 +181,13 @@ def test_wordpiece_ids_equal_transformers_on_every_text(bert, columns_of, name):
     assert_same_ids(bert, columns_of(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_byte_level_ids_equal_transformers_on_every_text(roberta, columns_of, name):
     assert_same_ids(roberta, columns_of(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "max_length"),
     [
