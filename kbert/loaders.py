@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from kbert.engine.transfer import send
-from kbert.rows import name_to_id, read_rows, weigh
+from kbert.rows import Columns, name_to_id, read_rows, weigh
 from kbert.text import Preprocessor
 
 
@@ -73,25 +73,55 @@ def map_loader(
 
     Returns:
         A loader of the same kind.
+
+    Raises:
+        ValueError: the loader is empty.
     """
-    is_keras = isinstance(loader, keras.utils.PyDataset)
+    _refuse_empty(loader)
+    columns = _find_columns(loader)
 
     def convert(batch):
         x, y, weights = _unpack(batch)
-        # Torch's loaders join pairs into a list of two columns.
-        rows = read_rows(x, columns="tuple" if is_keras else "any")
+        try:
+            rows = read_rows(x, columns=columns)
+            y = None if y is None else name_to_id(y, label_names)
+            if class_weight is not None:
+                weights = weigh(np.asarray(y), class_weight, weights)
+        except ValueError as error:
+            raise ValueError(f"in a batch of the loader: {error}") from None
         if rows is not None and preprocessor is not None:
             x = preprocessor.encode(*rows.read(np.arange(len(rows)))).pad()
-        if y is not None:
-            y = name_to_id(y, label_names)
-        if class_weight is not None:
-            weights = weigh(np.asarray(y), class_weight, weights)
         batch = keras.utils.pack_x_y_sample_weight(x, y, weights)
         return batch if device is None else send(batch, device)
 
-    if is_keras:
+    if isinstance(loader, keras.utils.PyDataset):
         return _MappedDataset(loader, convert)
     return torch.utils.data.DataLoader(_MappedLoader(loader, convert), batch_size=None)
+
+
+def _find_columns(loader: Any) -> Columns:
+    """Return how a loader's batches hold the two columns of text pairs.
+
+    Torch's own collation joins pairs into a list of two columns; a list that anyone
+    else makes is one of rows, also where it happens to have two.
+    """
+    collate = getattr(loader, "collate_fn", None)
+    return "any" if collate is torch.utils.data.default_collate else "tuple"
+
+
+def _refuse_empty(loader: Any) -> None:
+    if isinstance(loader, keras.utils.PyDataset):
+        length = loader.num_batches
+    else:
+        try:
+            length = len(loader)
+        except TypeError:  # of a stream, which nobody knows
+            length = None
+    if length == 0:
+        raise ValueError(
+            f"the {type(loader).__name__} gives no batch; check its length and the "
+            "rows behind it."
+        )
 
 
 def read_labels(loader: Any, label_names: Sequence[str] | None) -> np.ndarray:

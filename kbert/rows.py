@@ -100,7 +100,7 @@ def cut_last(parts: tuple, share: float) -> tuple[tuple, tuple]:
     """Part rows of arrays, as Keras does for `validation_split`.
 
     Args:
-        parts: structures of arrays of equally many rows, or `None`.
+        parts: inputs, labels and weights of equally many rows, or `None`.
         share: of the rows, the last ones, in (0, 1).
 
     Returns:
@@ -109,7 +109,9 @@ def cut_last(parts: tuple, share: float) -> tuple[tuple, tuple]:
     Raises:
         ValueError: one of them would have no row.
     """
-    first = next(leaf for leaf in keras.tree.flatten(parts) if leaf is not None)
+    x, *others = parts  # labels and weights may be lists
+    parts = (x, *map(_to_arrays, others))
+    first = next(leaf for leaf in keras.tree.flatten(x) if leaf is not None)
     place = find_cut(len(first), share)
     head, tail = slice(place), slice(place, None)
     return tuple(take(p, head) for p in parts), tuple(take(p, tail) for p in parts)
@@ -202,16 +204,18 @@ def read_rows(
     texts = np.asarray(x).tolist() if kind in ("O", "U", "T") else x
     if not isinstance(texts, (list, tuple)):
         return None
-    if texts and not any(map(is_text, texts[:_SEEN])):
+    present = [text for text in texts[:_SEEN] if text is not None]
+    if present and not any(map(_holds_text, present)):
         return None
-    _check_texts(texts)
+    check_texts(texts)
     return TextRows(texts, y, weights)
 
 
 def _join_columns(x: Any, columns: Columns) -> Any:
     """Return two columns of strings as a list of pairs; all else as it is."""
     if hasattr(x, "columns") and hasattr(x, "to_numpy"):  # a DataFrame
-        return x.to_numpy()
+        table = x.to_numpy()
+        return table[:, 0] if table.shape[1] == 1 else table
     kinds = (tuple, list) if columns == "any" else (tuple,)
     if columns is None or not isinstance(x, kinds) or len(x) != 2:
         return x
@@ -234,15 +238,26 @@ def _join_columns(x: Any, columns: Columns) -> Any:
     return list(zip(first, second, strict=True))
 
 
-def _check_texts(texts: Sequence) -> None:
-    """Refuse rows that are no text, or a pair among texts."""
+def check_texts(texts: Sequence, first_row: int = 0) -> None:
+    """Refuse rows that are no text, or a pair among texts.
+
+    Args:
+        texts: of which some are texts or pairs.
+        first_row: what the first of them is to the caller.
+
+    Raises:
+        ValueError: one is not; the sentence names its row.
+    """
     is_pair = not isinstance(next(filter(is_text, texts), ""), str)
     for row, text in enumerate(texts):
         if not is_text(text) or isinstance(text, str) == is_pair:
             wanted = "a pair of str" if is_pair else "a str"
+            way = "Fill it in or drop the row."
+            if isinstance(text, (tuple, list)) and len(text) != 2:
+                way = "A pair has two texts; two columns are a tuple, (texts, pairs)."
             raise ValueError(
-                f"each text must be {wanted}; row {row} has {str(text)[:40]!r} "
-                f"({type(text).__name__}). Fill it in or drop the row."
+                f"each text must be {wanted}; row {first_row + row} has "
+                f"{str(text)[:40]!r} ({type(text).__name__}). {way}"
             )
 
 
@@ -256,6 +271,12 @@ def is_text(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return len(value) == 2 and all(isinstance(part, str) for part in value)
     return isinstance(value, str)
+
+
+def _holds_text(value: Any) -> bool:
+    """Whether a value was meant as a text, or as texts that belong together."""
+    listed = isinstance(value, (tuple, list)) and any(isinstance(v, str) for v in value)
+    return listed or isinstance(value, str)
 
 
 def _is_hub_dataset(x: Any) -> bool:
@@ -274,6 +295,7 @@ def _read_hub_dataset(x: Any, y: Any, weights: Any) -> TextRows:
     texts = x["text"][:]
     if "text_pair" in x.column_names:
         texts = list(zip(texts, x["text_pair"][:], strict=True))
+    check_texts(texts)
     return TextRows(texts, y, weights)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,13 +24,14 @@ from kbert.batches import (
     unpack,
 )
 from kbert.engine.features import SplitModel, collect_features, split_at_features
-from kbert.engine.int8 import label_rows, show_results
+from kbert.engine.int8 import show_difference, show_results
 from kbert.engine.model import EngineModel
 from kbert.loaders import is_loader, map_loader, read_labels
 from kbert.rows import (
     Columns,
     TextRows,
     check_label_ids,
+    check_texts,
     complete_class_weight,
     cut_last,
     find_cut,
@@ -121,6 +123,7 @@ class Model(SavedModel):
         Raises:
             ValueError: the data do not fit the model; the sentence says how.
         """
+        check_batch_size(batch_size)
         seed = int(np.random.randint(2**31 - 1))
         rows = self._read_rows(x, y, sample_weight)
         split = validation_split if validation_data is None else 0.0
@@ -141,10 +144,11 @@ class Model(SavedModel):
             parts = split_at_features(self, EngineModel)
             x = self._feed(rows, parts, batch_size, seed if shuffle else None)
             y = sample_weight = None
+        size = kwargs.get("validation_batch_size")
         validation_data = self._prepare_validation(
             validation_data,
             parts,
-            kwargs.get("validation_batch_size") or batch_size,
+            batch_size if size is None else size,
             kwargs.get("validation_steps"),
         )
         self._tolerates_nan = has_nan_callback(callbacks)
@@ -199,6 +203,7 @@ class Model(SavedModel):
                 "the model is not compiled, so it has no loss to evaluate; call "
                 "model.compile(loss=..., metrics=[...]) first."
             )
+        check_batch_size(batch_size)
         if quantize is not None:
             arguments = (x, y, batch_size, verbose, sample_weight)
             exact = self.evaluate(*arguments, **kw)
@@ -251,6 +256,7 @@ class Model(SavedModel):
         Returns:
             What the last layer shows, float32, one row a text.
         """
+        check_batch_size(batch_size)
         if quantize is not None:
             return self._predict_quantized(
                 x, quantize, batch_size, verbose, steps, callbacks
@@ -279,26 +285,19 @@ class Model(SavedModel):
     def _predict_quantized(self, x, quantize, *arguments):
         with self._quantize(quantize):
             rounded = self.predict(x, *arguments)
-        rows = None if isinstance(x, Iterator) else read_rows(x)
+        rows = None if isinstance(x, Iterator) else read_rows(x, columns="tuple")
         if rows is None or len(self.outputs) > 1:
             return rounded
         first = rows.without_labels().take(slice(_COMPARED_ROWS))
         exact = self.predict(first, *arguments)
-        some = rounded[: len(exact)]
-        same = float(np.mean(label_rows(some) == label_rows(exact)))
-        _logger.warning(
-            "in int8, %.1f %% of the first %d texts get the label they get exactly; "
-            "probabilities differ by at most %.3f",
-            100 * same,
-            len(exact),
-            np.abs(some - exact).max(),
-        )
+        _logger.warning("%s", show_difference(rounded[: len(exact)], exact))
         return rounded
 
     def _predict_stream(self, texts, batch_size, verbose, callbacks):
         arguments = batch_size, verbose, None, callbacks
-        windows = []
+        windows: list[Any] = []
         while window := list(islice(texts, _WINDOW_ROWS)):
+            check_texts(window, first_row=len(windows) * _WINDOW_ROWS)
             windows.append(self.predict(window, *arguments))
         if not windows:
             raise ValueError("there is nothing to predict: the iterator is empty.")

@@ -145,6 +145,7 @@ def adamw(
     """
     given = {
         "learning_rate": learning_rate,
+        "epsilon": epsilon,
         "batch_size": batch_size,
         "accumulate": accumulate,
         "head_learning_rate": head_learning_rate,
@@ -161,7 +162,7 @@ def adamw(
             "move less than higher ones."
         )
     for name, value in (("warmup", warmup), ("weight_decay", weight_decay)):
-        if value < 0:
+        if not value >= 0:
             raise ValueError(f"{name} must be 0 or more; received {value}.")
     if schedule not in (None, "linear", "cosine"):
         raise ValueError(

@@ -56,6 +56,7 @@ def test_help_shows_every_flag_and_its_comment(capsys):
         (["--epochs"], "--epochs needs a value: give a whole number."),
         (["--learning-rate", "much"], "must be a number; received 'much'."),
         (["--cleaning", "fix"], "--cleaning must be fixed or none; received 'fix'."),
+        (["--debug=1"], "--debug takes no value; received"),
         (["--as-documented=1"], "takes no value; received '1'. Give --as-documented"),
         (["--epochs", "0"], "--epochs must be at least 1; received 0."),
         (["--foo"], "unknown flag '--foo'. See --help for all flags."),

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -695,6 +696,24 @@ def test_a_kerashub_name_is_fetched_from_kaggle(
     assert preset.load_weights()
 
 
+def test_a_named_uncased_preset_removes_accents_and_a_folder_does_as_it_says(
+    monkeypatch, online, empty_caches, written
+):
+    serve_kaggle(monkeypatch, written / "bert_task")
+    folder = presets.load_preset(written / "bert_task").tokenizer
+    named = presets.load_preset("bert_base_en_uncased").tokenizer
+    plain, accented = named.tokenize(["The CAFE"])[0], "The CAF\u00c9"
+    np.testing.assert_array_equal(named.tokenize([accented])[0], plain)
+    kept = folder.tokenize([accented])[0]
+    assert kept[0] == plain[0] and kept[1] == folder.unknown_id
+
+
+def test_a_named_cased_preset_keeps_accents(monkeypatch, online, empty_caches, written):
+    serve_kaggle(monkeypatch, written / "distil_bert_task")
+    tokenizer = presets.load_preset("distil_bert_base_en").tokenizer
+    assert tokenizer.tokenize(["the caf\u00e9"])[0].tolist()[1] == tokenizer.unknown_id
+
+
 @pytest.mark.parametrize(
     ("name", "repository", "folder"),
     [
@@ -875,6 +894,21 @@ def test_a_documented_preset_that_works_gives_no_notice(monkeypatch, online, wri
     serve_hugging_face(monkeypatch, written / "hf_bert")
     preset, notice = presets.resolve_preset(None, "bert-base-uncased")
     assert preset.config.hidden_dim == 8 and notice is None
+
+
+@needs_embedded
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_documented_preset_that_is_refused_falls_back_and_an_explicit_one_not(
+    monkeypatch, online, empty_caches, status
+):
+    error = OSError("you have no access")
+    error.response = SimpleNamespace(status_code=status)
+    monkeypatch.setattr(fetch, "_download_kaggle_file", fail_with(error))
+    name = "bert_base_en_uncased"
+    preset, notice = presets.resolve_preset(None, name)
+    assert preset.name == "all_minilm_l6_v2_en" and name in notice
+    with pytest.raises(PresetError, match="not open to you"):
+        presets.resolve_preset(name, name)
 
 
 def test_a_wrong_documented_name_is_not_hidden(offline):

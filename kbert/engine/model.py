@@ -152,6 +152,8 @@ class EngineModel(keras.Model):
         optimizer = self.optimizer
         if not variables or optimizer is None:
             return None
+        self.build_optimizer()
+        _check_knows(optimizer, variables)
         if not can_fuse(optimizer) or any(v.constraint is not None for v in variables):
             if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
                 _logger.warning(
@@ -160,13 +162,6 @@ class EngineModel(keras.Model):
                     type(optimizer).__name__,
                 )
             return None
-        self.build_optimizer()
-        known = {id(variable) for variable in optimizer._trainable_variables}
-        if any(id(variable) not in known for variable in variables):
-            raise ValueError(
-                "weights train now that did not when the model was compiled; compile "
-                "again after kbert.unfreeze or a change of trainable."
-            )
         return FusedUpdate(optimizer, variables)
 
     def __call__(self, inputs, *args, **kwargs):
@@ -319,6 +314,17 @@ def _describe_unsound(loss, step: int, where: str) -> str:
         "were after the step before. Lower the learning rate, clip the gradients "
         "(global_clipnorm=1.0) or use precision='float32'."
     )
+
+
+def _check_knows(optimizer, variables) -> None:
+    """Refuse weights that train since the optimizer made its own variables."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)  # it scales the loss
+    known = {id(variable) for variable in inner._trainable_variables}
+    if any(id(variable) not in known for variable in variables):
+        raise ValueError(
+            "weights train now that did not when the model was compiled; compile again "
+            "after kbert.unfreeze or a change of trainable."
+        )
 
 
 def _find_unsound(y, y_pred, sample_weight) -> str:

@@ -65,6 +65,7 @@ def load_keras_hub_folder(
     source: str | None = None,
     activation: Activation | None = None,
     pooling: Pooling | None = None,
+    accents_as_trained: bool = False,
 ) -> Preset:
     """Read a preset that KerasHub wrote.
 
@@ -76,6 +77,8 @@ def load_keras_hub_folder(
         activation: what the checkpoint was trained with; KerasHub's own if `None`.
         pooling: what it is read with where the folder does not say; `None`: the
             pooler for BERT, else the first token.
+        accents_as_trained: remove accents where the tokenizer lower-cases, as the
+            published uncased checkpoints were trained; else as the folder says.
 
     Returns:
         The preset.
@@ -86,7 +89,7 @@ def load_keras_hub_folder(
     config = _read_config(files.read_json(folder / "config.json"), folder, activation)
     arrays = _list_arrays(folder)
     variables = check_variables(_map_arrays(arrays, config), config, folder)
-    tokenizer = _read_tokenizer(folder)
+    tokenizer = _read_tokenizer(folder, accents_as_trained)
     files.check_tokenizer(tokenizer, config, folder)
     usual: Pooling = "pooler" if config.has_pooler else "cls"
     return Preset(
@@ -195,7 +198,7 @@ def _saved_name(path: str, family: Family) -> str:
     return f"{group}/{number}"
 
 
-def _read_tokenizer(folder: Path) -> Tokenizer:
+def _read_tokenizer(folder: Path, accents_as_trained: bool) -> Tokenizer:
     paths = [folder / asset for asset in tokenizer_assets(folder)]
     settings = files.read_json(folder / "tokenizer.json").get("config")
     settings = settings if isinstance(settings, dict) else {}
@@ -203,10 +206,15 @@ def _read_tokenizer(folder: Path) -> Tokenizer:
         return files.read_bpe_tokenizer(
             *paths, add_prefix_space=bool(settings.get("add_prefix_space", False))
         )
+    # KerasHub's own tokenizer keeps accents unless told, for the uncased checkpoints
+    # too. These were trained without: Google's code and transformers' fast tokenizer
+    # remove accents wherever they lower-case, so the vocabulary has no piece for most
+    # accented words. `None` does as they do.
+    strips = bool(settings.get("strip_accents", False))
     return files.read_wordpiece_tokenizer(
         *paths,
         lowercase=bool(settings.get("lowercase", False)),
-        strip_accents=bool(settings.get("strip_accents", False)),
+        strip_accents=None if accents_as_trained else strips,
     )
 
 

@@ -115,6 +115,7 @@ def _load_kaggle(name: str, handle: str, info: PresetInfo | None = None) -> Pres
         source=f"the KerasHub preset {handle} on Kaggle",
         activation=info.activation if info else None,
         pooling=info.pooling if info else None,
+        accents_as_trained=info is not None,
     )
 
 
