@@ -1,5 +1,6 @@
 """Rows of text in, batches of token arrays out, tokenized once."""
 
+import abc
 import logging
 import random
 from collections.abc import Iterable, Iterator
@@ -70,8 +71,9 @@ class Batches(keras.utils.PyDataset):
         start = index * self._batch_size
         return self.order[start : start + self._batch_size]
 
+    @abc.abstractmethod
     def _read(self, rows: np.ndarray) -> Any:
-        raise NotImplementedError
+        """Return the inputs of some rows."""
 
 
 class OrderedBatches(Batches):

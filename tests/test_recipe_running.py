@@ -1,5 +1,6 @@
 """Several trials in one run: seeds, chains, taking up what stopped, comparison."""
 
+import dataclasses
 import json
 import statistics
 from types import SimpleNamespace
@@ -217,3 +218,22 @@ def test_a_chain_that_is_a_defect_is_left_out_unless_asked_for():
     assert running.find_start(experiment, Flags(), "second") is None
     documented = Flags(as_documented=True)
     assert running.find_start(experiment, documented, "second") == "first"
+
+
+def test_a_run_that_left_a_variant_out_is_taken_up_too(tmp_path, capsys):
+    """An encoder that the user named is every variant's, so one would be repeated."""
+    flags = Flags(out=tmp_path / "out", preset="named", seeds=2)
+    trainers = [Trainer(1, Killed()), Trainer()]
+    for trainer in trainers:
+        experiment = build_experiment(trainer)
+        other = Variant(settings=SETTINGS, preset="another")
+        variants = {"first": experiment.variants["first"], "other": other}
+        experiment = dataclasses.replace(experiment, variants=variants)
+        try:
+            running.run_experiment(experiment, flags)
+        except Killed:
+            continue
+    trained = [trial for trainer in trainers for trial in trainer.trained]
+    assert trained == [("first", 42), ("first", 43)]
+    assert "Left out  other" in capsys.readouterr().out
+    assert (flags.out / "report.html").is_file()

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,12 +84,13 @@ def run_experiment(
     """
     started = time.perf_counter()
     chosen = _with_starts(experiment, flags, names or tuple(experiment.variants))
-    plan = Plan(experiment, flags, options, chosen)
-    is_resumed = plan.num_trials > 1 and _is_begun(flags.out, plan)
+    asked = Plan(experiment, flags, options, chosen)
+    is_resumed = asked.num_trials > 1 and _is_begun(flags.out, asked)
     if not is_resumed:
         report.RunFolder.check(flags.out)
     material = experiment.load(flags)
-    found = _resolve_presets(plan)
+    found = _resolve_presets(asked)
+    plan = replace(asked, names=[name for name in chosen if name in found])
     if flags.card:
         cards.require_named([n for n in (material.notice, *_notices(found)) if n])
 
@@ -108,7 +109,6 @@ def run_experiment(
             started=started if plan.num_trials == 1 else time.perf_counter(),
         )
 
-    plan = Plan(experiment, flags, options, [n for n in chosen if n in found])
     with use_device(flags.device):
         if plan.num_trials == 1:
             folder = report.RunFolder.create(flags.out, recipe=experiment.name)
@@ -116,7 +116,7 @@ def run_experiment(
             records = [run_trial(trial)]
             console.summarise(trial, records[0])
         else:
-            folder = _open(flags.out, plan, is_resumed)
+            folder = _open(flags.out, asked, is_resumed)
             records = _run_trials(plan, folder, build_trial)
             comparison.write(folder, experiment, records)
             console.summarise_all(experiment, folder, records)
