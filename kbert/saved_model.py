@@ -28,6 +28,8 @@ class SavedModel(EngineModel):
         super().__init__(inputs, outputs, name=name, **kwargs)
         self.preprocessor: Preprocessor | None = None
         self.label_names: tuple[str, ...] | None = None
+        self.task: str | None = None
+        self.metadata: dict[str, Any] = {}
         self._preprocessor_config: dict[str, Any] | None = None
 
     def save(
@@ -87,6 +89,8 @@ class SavedModel(EngineModel):
         own = {
             "format": FILE_FORMAT,
             "label_names": list(self.label_names) if self.label_names else None,
+            "task": self.task,
+            "metadata": self.metadata,
             "preprocessor": preprocessor.get_config() if preprocessor else None,
         }
         return {**super().get_config(), "kbert": own}
@@ -108,5 +112,7 @@ class SavedModel(EngineModel):
         model = super().from_config(config, custom_objects)
         names = own.get("label_names")
         model.label_names = tuple(names) if names else None
+        model.task = own.get("task")
+        model.metadata = dict(own.get("metadata") or {})
         model._preprocessor_config = own.get("preprocessor")
         return model

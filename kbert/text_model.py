@@ -67,6 +67,8 @@ class Model(SavedModel):
         preprocessor: `kbert.Preprocessor` that turns texts into the graph's inputs,
             or `None` for a model of arrays.
         label_names: names of the label ids, or `None`.
+        task: name of the `kbert.tasks` task that the model was built for, or `None`.
+        metadata: JSON values that are saved with the model, such as thresholds.
     """
 
     @property

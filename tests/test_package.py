@@ -43,8 +43,11 @@ LAYERS = (
         "callbacks",
     ),
     ("evaluation",),
+    ("tasks",),
+    ("inspection", "exporting", "explaining"),
     ("report",),
-    ("cli", "recipes"),
+    ("runs",),
+    ("cli", "commands", "recipes"),
 )
 PUBLIC_NAMES = [
     "Model",

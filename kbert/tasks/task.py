@@ -1,0 +1,170 @@
+"""What a task is: how labels are read, which head, which loss, which figures."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import keras
+
+    from kbert.models import Model
+    from kbert.presets import Preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What data to read, and which of its columns.
+
+    Args:
+        source: a path, or anything else that `kbert.load_splits` reads.
+        text: column of the texts; `None`: found by the task.
+        label: column of the labels, or several for 0/1 columns; `None`: found.
+        text_pair: column of the second texts of pairs, or `None`.
+        validation: share of the rows, or a source of its own.
+        test: the same for the test part, or `None` for none.
+        seed: of the split.
+        limit: most rows to use of each source; `None`: all.
+        label_names: names of the label ids, when a model has fixed them.
+        reading: further arguments of `kbert.load_splits`, such as `delimiter`.
+    """
+
+    source: Any
+    text: str | None = None
+    label: str | Sequence[str] | None = None
+    text_pair: str | None = None
+    validation: Any = 0.15
+    test: Any = None
+    seed: int = 42
+    limit: int | None = None
+    label_names: Sequence[str] | None = None
+    reading: Mapping[str, Any] | None = None
+
+
+class Task(ABC):
+    """One kind of question that a model answers about texts.
+
+    Parts of data (`splits.train`, ...) are what the task's own `load` makes: they have
+    a length, `texts`, `labels`, `rows` (numbers in the source) and can be sliced.
+    Predictions are what its own `predict` makes: a sequence with an item a text.
+
+    Attributes:
+        name: as `--task` takes it.
+        words: what such a model does, as `--help` and reports say it.
+        metric: name of the figure that the best epoch is chosen by, as the logs of
+            `fit` have it on validation data (without `val_`).
+        mode: `max` or `min`: which of its values is the best.
+    """
+
+    name: ClassVar[str]
+    words: ClassVar[str]
+    metric: ClassVar[str]
+    mode: ClassVar[str]
+
+    @abstractmethod
+    def load(self, request: Request) -> Any:
+        """Read, check and split data.
+
+        Args:
+            request: what to read.
+
+        Returns:
+            `kbert.Splits`, or what has its fields: `train`, `validation`, `test`,
+            `label_names`, `findings`, `source`, `digest`, `parts`.
+
+        Raises:
+            ValueError: the data do not fit the task; the sentence says how.
+        """
+
+    @abstractmethod
+    def build(
+        self,
+        preset: "Preset",
+        label_names: Sequence[str],
+        *,
+        dropout: float = 0.1,
+        max_length: int | None = None,
+        precision: str = "auto",
+        **options: Any,
+    ) -> "Model":
+        """Put the task's head on an encoder.
+
+        Args:
+            preset: see `kbert.load_preset`.
+            label_names: as the splits have them; empty for scores and answers.
+            dropout: share of values dropped before the head.
+            max_length: longest text, in tokens; `None`: the encoder's longest.
+            precision: format of the matrix products.
+            **options: of the task's own.
+
+        Returns:
+            A model, not compiled, whose `task` is this one's name.
+        """
+
+    @abstractmethod
+    def compile(self, model: "Model", optimizer: "keras.optimizers.Optimizer") -> None:
+        """Compile a model with the task's loss and the metrics of its logs.
+
+        Args:
+            model: as `build` made it.
+            optimizer: any.
+        """
+
+    def feed(self, model: "Model", part: Any, batch_size: int, seed: int | None) -> Any:
+        """Return what `model.fit` takes for a part.
+
+        Args:
+            model: as `build` made it.
+            part: of the splits.
+            batch_size: rows a step.
+            seed: of the order of the rows; `None`: the part's own order, to validate.
+
+        Returns:
+            The part itself, unless the task has batches of its own.
+        """
+        return part
+
+    @abstractmethod
+    def predict(self, model: "Model", inputs: Any, *, batch_size: int = 32) -> Any:
+        """Predict a part, or raw inputs.
+
+        Args:
+            model: trained.
+            inputs: a part of the splits, or a list of the task's raw inputs (texts,
+                pairs, lists of words, or (question, context) pairs).
+            batch_size: texts a batch.
+
+        Returns:
+            An item an input; for classes, labels and scores a float32 array.
+        """
+
+    @abstractmethod
+    def measure(
+        self, part: Any, predictions: Any, label_names: Sequence[str]
+    ) -> dict[str, Any]:
+        """Compare predictions with the labels of a part.
+
+        Args:
+            part: labelled rows.
+            predictions: as `predict` returns them.
+            label_names: names of the label ids.
+
+        Returns:
+            Figure name to `{"value", "low", "high"}` (95 % bootstrap intervals), and
+            tables under other names, as `evaluation.compute_metrics` does.
+        """
+
+    @abstractmethod
+    def tabulate(
+        self, model: "Model", inputs: Any, predictions: Any
+    ) -> dict[str, list[Any]]:
+        """Make the columns that `kbert predict` adds to its input.
+
+        Args:
+            model: trained; its `metadata` may hold thresholds.
+            inputs: what was predicted.
+            predictions: as `predict` returns them.
+
+        Returns:
+            Column name to a value an input, such as `label` and `probability`.
+        """
