@@ -1,16 +1,22 @@
 """Keras callbacks: what Keras itself lacks."""
 
+import json
 import math
+import os
 import shutil
 import sys
 import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 import keras
+import numpy as np
 
 _BAR_WIDTH = 20
 _LIVE_INTERVAL_SECONDS = 0.25
 _LOG_INTERVAL_SECONDS = 10.0
+_STATE = "state.json"
 
 
 class Progress(keras.callbacks.Callback):
@@ -132,6 +138,145 @@ class Progress(keras.callbacks.Callback):
             line = f"\r{line}{padding}"
         self._stream.write(line + ("\n" if last else ""))
         self._stream.flush()
+
+
+class Backup(keras.callbacks.Callback):
+    """Take a killed training up at its last epoch, early stopping included.
+
+    `keras.callbacks.BackupAndRestore` restores weights and optimizer; this one also
+    what `EarlyStopping` and `Progress` had seen, and whatever else the caller keeps.
+    Call `fit` again, with a model built and compiled as before and the same data and
+    `kbert.set_seed`: it ends in the weights of a run that nobody killed. Pass it after
+    the callbacks that it keeps, and call `remove` when the result is safe.
+
+    Args:
+        folder: where to keep the state; each state is whole or absent.
+        callbacks: whose state is kept too: `Progress` and `EarlyStopping`.
+        keep: returns JSON values to keep beside it.
+        restore: is given those values when training is taken up.
+        seconds: an epoch is kept when this long has passed since the last that was, so
+            that short runs write nothing.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        *,
+        keep: Callable[[], dict[str, Any]] = dict,
+        restore: Callable[[dict[str, Any]], None] | None = None,
+        seconds: float = 60.0,
+    ) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+        self._progress = [c for c in callbacks if isinstance(c, Progress)]
+        stopping = keras.callbacks.EarlyStopping
+        self._stopping = [c for c in callbacks if isinstance(c, stopping)]
+        self._keep, self._restore = keep, restore
+        self._seconds = seconds
+        self._saved = time.perf_counter()
+        self._epoch = 0
+
+    @staticmethod
+    def read(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+        """Read the JSON values that a killed training kept.
+
+        Args:
+            folder: of the backup.
+
+        Returns:
+            The values, or `None` where there is nothing to take up.
+        """
+        state = _read_state(Path(folder))
+        return state and state["kept"]
+
+    def remove(self) -> None:
+        """Remove what was kept."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Restore what a killed training kept, if there is anything."""
+        self._saved = time.perf_counter()
+        state = _read_state(self.folder)
+        if state is None:
+            return
+        self.model.load_weights(self.folder / f"{state['files']}.weights.h5")
+        self.model._initial_epoch = state["epoch"]
+        if state["is_finished"]:
+            self.model._initial_epoch = self.params["epochs"]
+        self._epoch = state["epoch"]
+        for callback in self._progress:
+            callback.epochs[:] = state["progress"]
+        with np.load(self.folder / f"{state['files']}.npz") as arrays:
+            for number, callback in enumerate(self._stopping):
+                _restore_stopping(callback, number, state["stopping"], arrays)
+        if self._restore is not None:
+            self._restore(state["kept"])
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Keep the epoch, if the last that was kept is long ago."""
+        self._epoch = epoch + 1
+        if time.perf_counter() - self._saved >= self._seconds:
+            self._save(is_finished=self.model.stop_training)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Keep the end: what follows training may take long too."""
+        if self.folder.exists() or time.perf_counter() - self._saved >= self._seconds:
+            # The best epoch's weights are in the model by now.
+            for callback in self._stopping:
+                callback.best_weights = None
+            self._save(is_finished=True)
+
+    def _save(self, *, is_finished: bool) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files = f"epoch-{self._epoch}{'-end' if is_finished else ''}"
+        self.model.save_weights(self.folder / f"{files}.weights.h5", overwrite=True)
+        arrays = {
+            f"{number}-{place}": weights
+            for number, callback in enumerate(self._stopping)
+            for place, weights in enumerate(callback.best_weights or ())
+        }
+        np.savez(self.folder / f"{files}.npz", **arrays)
+        state = {
+            "epoch": self._epoch,
+            "is_finished": is_finished,
+            "files": files,
+            "progress": self._progress[0].epochs if self._progress else [],
+            "stopping": [_describe_stopping(one) for one in self._stopping],
+            "kept": self._keep(),
+        }
+        # Whoever reads finds the old state or the new one.
+        new = self.folder / "state.new"
+        new.write_text(json.dumps(state), encoding="utf-8")
+        os.replace(new, self.folder / _STATE)
+        for path in self.folder.glob("epoch-*"):
+            if path.name.split(".")[0] != files:
+                path.unlink(missing_ok=True)
+        self._saved = time.perf_counter()
+
+
+def _read_state(folder: Path) -> dict[str, Any] | None:
+    path = folder / _STATE
+    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
+
+def _describe_stopping(callback: Any) -> dict[str, Any]:
+    return {
+        "wait": callback.wait,
+        "best": None if callback.best is None else float(callback.best),
+        "best_epoch": callback.best_epoch,
+        "stopped_epoch": callback.stopped_epoch,
+        "num_weights": len(callback.best_weights or ()),
+    }
+
+
+def _restore_stopping(callback: Any, number: int, states: list, arrays: Any) -> None:
+    state = dict(states[number])
+    count = state.pop("num_weights")
+    for name, value in state.items():
+        setattr(callback, name, value)
+    if count:
+        callback.best_weights = [arrays[f"{number}-{place}"] for place in range(count)]
 
 
 def format_seconds(seconds: float) -> str:

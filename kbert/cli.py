@@ -15,7 +15,7 @@ Config = TypeVar("Config")
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 _KINDS = {int: "a whole number", float: "a number"}
-_EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, MemoryError)
+_EXPECTED_ERRORS = (OSError, RuntimeError, MemoryError)
 
 
 def run_recipe(
@@ -43,7 +43,7 @@ def run_recipe(
             flag.
 
     Returns:
-        Exit code: 0 done, 1 failed, 2 a wrong flag or value, 130 interrupted.
+        Exit code: 0 done, 1 failed, 2 a wrong flag, value or data, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
@@ -63,6 +63,8 @@ def run_recipe(
         run(config)
     except BrokenPipeError:
         return _stop_writing()
+    except ValueError as error:  # data, or a value that only shows itself in the run
+        return _fail(error, EXIT_USAGE, debug)
     except _EXPECTED_ERRORS as error:
         return _fail(error, EXIT_FAILED, debug)
     except KeyboardInterrupt as stop:

@@ -22,7 +22,7 @@ QUICK = ["--preset", "all_minilm_l6_v2_en", "--limit", "48", "--epochs", "1"]
 def fails(capsys, tmp_path):
     """Call the recipe; return its one sentence after checking that it is one."""
 
-    def call(*argv: object, code: int = 1) -> str:
+    def call(*argv: object, code: int = 2) -> str:
         out = tmp_path / "out"
         arguments = [str(argument) for argument in argv]
         if "--out" not in arguments:
@@ -49,19 +49,19 @@ def rows(*cells: str) -> str:
 
 
 def test_missing_file(fails, tmp_path):
-    sentence = fails("--data", tmp_path / "nowhere" / "train.csv")
+    sentence = fails("--data", tmp_path / "nowhere" / "train.csv", code=1)
     assert "nowhere" in sentence
 
 
 def test_folder_without_train_csv(fails, tmp_path):
-    sentence = fails("--data", tmp_path)
+    sentence = fails("--data", tmp_path, code=1)
     assert "train.csv" in sentence and tmp_path.name in sentence
 
 
 def test_directory_named_csv(fails, tmp_path):
     folder = tmp_path / "tweets.csv"
     folder.mkdir()
-    assert "tweets.csv" in fails("--data", folder)
+    assert "tweets.csv" in fails("--data", folder, code=1)
 
 
 def test_wrong_column_names_the_nearest(fails, tmp_path):
@@ -132,7 +132,7 @@ def test_test_tweets_without_an_id(fails, tmp_path):
 
 
 def test_a_file_without_its_flag(fails):
-    assert "--data tweets_1.csv" in fails("tweets_1.csv", code=2)
+    assert "--data tweets_1.csv" in fails("tweets_1.csv")
 
 
 def test_limit_1(fails):
@@ -156,12 +156,12 @@ def test_limit_1(fails):
     ],
 )
 def test_a_value_no_run_can_use_is_a_usage_error(fails, flag, value):
-    sentence = fails(flag, value, code=2)
+    sentence = fails(flag, value)
     assert flag in sentence and value in sentence
 
 
 def test_cleaning_contradicts_as_documented(fails):
-    sentence = fails("--cleaning", "none", "--as-documented", code=2)
+    sentence = fails("--cleaning", "none", "--as-documented")
     assert "--cleaning" in sentence and "--as-documented" in sentence
 
 
@@ -179,19 +179,19 @@ def test_cuda_without_a_gpu(fails, monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "cuda" in fails(*QUICK, "--device", "cuda")
+    assert "cuda" in fails(*QUICK, "--device", "cuda", code=1)
 
 
 def test_out_below_a_file(fails, tmp_path):
     write(tmp_path / "file.txt", "mine")
-    sentence = fails(*QUICK, "--out", tmp_path / "file.txt" / "run")
+    sentence = fails(*QUICK, "--out", tmp_path / "file.txt" / "run", code=1)
     assert "file.txt" in sentence
     assert (tmp_path / "file.txt").read_text() == "mine"
 
 
 def test_out_is_a_file(fails, tmp_path):
     path = write(tmp_path / "file.txt", "mine")
-    assert "file.txt" in fails(*QUICK, "--out", path)
+    assert "file.txt" in fails(*QUICK, "--out", path, code=1)
     assert path.read_text() == "mine"
 
 
@@ -199,20 +199,20 @@ def test_out_is_a_file(fails, tmp_path):
 def test_unwritable_out(fails, tmp_path):
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
-    assert "locked" in fails(*QUICK, "--out", folder / "run")
+    assert "locked" in fails(*QUICK, "--out", folder / "run", code=1)
 
 
 def test_out_on_a_file_system_that_takes_nothing(fails):
     if not Path("/proc/self").is_dir():
         pytest.skip("this system has no /proc")
-    assert "/proc/kbert" in fails(*QUICK, "--out", "/proc/kbert/run")
+    assert "/proc/kbert" in fails(*QUICK, "--out", "/proc/kbert/run", code=1)
 
 
 def test_out_that_holds_another_run(fails, tmp_path):
     run = tmp_path / "earlier"
     write(run / "config.json", "{}")
     write(run / "model.keras", b"precious")
-    assert "earlier" in fails(*QUICK, "--out", run)
+    assert "earlier" in fails(*QUICK, "--out", run, code=1)
     assert sorted(path.name for path in run.iterdir()) == ["config.json", "model.keras"]
     assert (run / "model.keras").read_bytes() == b"precious"
 

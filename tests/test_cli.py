@@ -76,12 +76,10 @@ def test_a_wrong_flag_is_one_sentence_and_exit_2(capsys, argv, sentence):
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (ValueError("row 3\n is odd."), "row 3 is odd."),
         (FileNotFoundError("no x here. Make one."), "no x here. Make one."),
         (OSError(errno.ENOSPC, "No space left on device", "a"), "No space left"),
         (RuntimeError("no GPU."), "no GPU."),
         (MemoryError(), "memory ran out"),
-        (ValueError(), "ValueError"),
     ],
 )
 def test_an_expected_error_is_one_sentence_and_exit_1(capsys, error, sentence):
@@ -94,12 +92,26 @@ def test_an_expected_error_is_one_sentence_and_exit_1(capsys, error, sentence):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ValueError("row 3\n is odd."), "row 3 is odd."),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_wrong_data_is_one_sentence_and_exit_2(capsys, error, sentence):
+    def run(config):
+        raise error
+
+    assert call(capsys, [], run) == (2, "", f"error: {sentence}\n")
+
+
 def test_debug_shows_where_the_error_comes_from(capsys):
     def run(config):
         raise ValueError("row 3 is odd.")
 
     code, _, err = call(capsys, ["--debug"], run)
-    assert code == 1
+    assert code == 2
     assert "Traceback" in err and "in run" in err
     assert err.endswith("error: row 3 is odd.\n")
 

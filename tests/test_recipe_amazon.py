@@ -148,7 +148,7 @@ def test_wrong_files_are_one_sentence(tmp_path, text, sentence):
 def test_wrong_stars_end_a_run_before_it_begins(tmp_path, capsys):
     (tmp_path / "mine.csv").write_text("stars,title,content\n9,a,b\n")
     argv = ["--data", str(tmp_path / "mine.csv"), "--out", str(tmp_path / "run")]
-    assert amazon.main(argv) == cli.EXIT_FAILED
+    assert amazon.main(argv) == cli.EXIT_USAGE
     error = capsys.readouterr().err
     assert "row 0 has 9" in error and error.count("\n") == 1
     assert not (tmp_path / "run").exists()

@@ -277,7 +277,7 @@ def test_done_right_every_run_starts_from_the_encoder(tmp_path):
 )
 def test_data_of_another_kind_is_refused(tmp_path, capsys, text, sentence):
     (tmp_path / "train.csv").write_text(text)
-    assert mrpc.main(["--data", str(tmp_path)]) == 1
+    assert mrpc.main(["--data", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert sentence in error and "Traceback" not in error
 
@@ -287,7 +287,7 @@ def test_a_test_pair_with_an_empty_side_is_refused(tmp_path, capsys):
     (tmp_path / "test.csv").write_text(
         "sentence1,sentence2\na film,the plot\na film,\n"
     )
-    assert mrpc.main(["--data", str(tmp_path)]) == 1
+    assert mrpc.main(["--data", str(tmp_path)]) == 2
     assert "sentence2 of row 1 in test is empty" in capsys.readouterr().err
 
 

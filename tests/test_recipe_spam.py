@@ -210,13 +210,13 @@ def test_the_sample_run_ends_by_itself(tmp_path, capsys):
 )
 def test_data_of_another_kind_is_refused(tmp_path, capsys, text, sentence):
     (tmp_path / "mine.csv").write_text(text)
-    assert spam.main(["--data", str(tmp_path / "mine.csv")]) == 1
+    assert spam.main(["--data", str(tmp_path / "mine.csv")]) == 2
     error = capsys.readouterr().err
     assert sentence in error and "Traceback" not in error
 
 
 def test_a_folder_without_the_messages_is_refused(tmp_path, capsys):
-    assert spam.main(["--data", str(tmp_path)]) == 1
+    assert spam.main(["--data", str(tmp_path)]) == 2
     assert "has no spamdata_v2.csv" in capsys.readouterr().err
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -39,7 +40,7 @@ def build_trial(name: str, *, layers: int = 2, options: dict | None = None, **ch
         material=Material(splits=splits, words="forty texts"),
         preset=build_preset(num_layers=layers),
         seed=flags.seed,
-        folder=SimpleNamespace(),
+        folder=SimpleNamespace(path=Path("nowhere")),
         **(options or {}),
     )
 

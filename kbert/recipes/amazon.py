@@ -48,7 +48,7 @@ def train(trial: "Trial") -> "Model":
         validation_data=trial.validation,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
-        callbacks=[trial.progress, trial.keep_best("val_loss")],
+        callbacks=trial.resumable(trial.progress, trial.keep_best("val_loss")),
         verbose=0,
     )
     return model

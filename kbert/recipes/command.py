@@ -24,7 +24,7 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
         argv: flags; `None` means those of this process.
 
     Returns:
-        Exit code: 0 done, 1 failed, 2 a wrong flag or value, 130 interrupted.
+        Exit code: 0 done, 1 failed, 2 a wrong flag, value or data, 130 interrupted.
     """
 
     def run(config: Any) -> None:

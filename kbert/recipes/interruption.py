@@ -38,6 +38,10 @@ def keep_if_interrupted(trial: Trial) -> Iterator[None]:
             f"Stopped {when}; the model as trained so far (model.keras) and its "
             f"history (history.csv) are in {folder.path}."
         )
+        if trial.backup_folder.exists():
+            sentence += (
+                f" With --out {folder.path} the same command goes on from there."
+            )
         raise KeyboardInterrupt(sentence) from None
     except Exception:
         folder.release()

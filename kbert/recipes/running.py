@@ -1,6 +1,7 @@
 """Run the trials of an experiment one after another, and take up where one stopped."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -85,7 +86,7 @@ def run_experiment(
     started = time.perf_counter()
     chosen = _with_starts(experiment, flags, names or tuple(experiment.variants))
     asked = Plan(experiment, flags, options, chosen)
-    is_resumed = asked.num_trials > 1 and _is_begun(flags.out, asked)
+    is_resumed = _is_begun(flags.out, asked)
     if not is_resumed:
         report.RunFolder.check(flags.out)
     material = experiment.load(flags)
@@ -105,19 +106,20 @@ def run_experiment(
             preset=preset,
             seed=seed,
             folder=folder,
+            plan=asked.to_json(),
             notices=[line for line in (notice, material.notice) if line],
             started=started if plan.num_trials == 1 else time.perf_counter(),
         )
 
     with use_device(flags.device):
         if plan.num_trials == 1:
-            folder = report.RunFolder.create(flags.out, recipe=experiment.name)
+            folder = _open_one(flags.out, asked, is_resumed)
             trial = build_trial(plan.names[0], flags.seed, folder)
             records = [run_trial(trial)]
             console.summarise(trial, records[0])
         else:
             folder = _open(flags.out, asked, is_resumed)
-            records = _run_trials(plan, folder, build_trial)
+            records = _run_trials(plan, asked, folder, build_trial)
             comparison.write(folder, experiment, records)
             console.summarise_all(experiment, folder, records)
     if flags.card:
@@ -144,6 +146,7 @@ def run_trial(trial: Trial, *, keep_model: bool = True) -> dict[str, Any]:
             trial.folder.save_model(model)
         record = outcome.write_outcome(trial, model)
         trial.folder.write_json("record.json", record)
+    shutil.rmtree(trial.backup_folder, ignore_errors=True)
     return record
 
 
@@ -206,11 +209,31 @@ def _is_begun(out: Path | None, plan: Plan) -> bool:
     """Whether a folder holds this very run, begun before."""
     if out is None:
         return False
+    if plan.num_trials == 1:
+        return _is_kept(out, plan)
     try:
         found = json.loads((out / "plan.json").read_text("utf-8"))
     except (OSError, ValueError):
         return False
     return found == plan.to_json()
+
+
+def _is_kept(place: Path, plan: Plan) -> bool:
+    """Whether a folder holds an epoch from which a trial of this run goes on."""
+    from kbert.callbacks import Backup
+
+    try:
+        kept = Backup.read(place / "backup")
+    except (OSError, ValueError):
+        return False
+    return kept is not None and kept["plan"] == plan.to_json()
+
+
+def _open_one(out: Path | None, plan: Plan, is_resumed: bool) -> report.RunFolder:
+    if is_resumed and out is not None:
+        print(f"Resumed   from the last epoch that {out} holds")
+        return report.RunFolder(out)
+    return report.RunFolder.create(out, recipe=plan.experiment.name)
 
 
 def _open(out: Path | None, plan: Plan, is_resumed: bool) -> report.RunFolder:
@@ -223,6 +246,7 @@ def _open(out: Path | None, plan: Plan, is_resumed: bool) -> report.RunFolder:
 
 def _run_trials(
     plan: Plan,
+    asked: Plan,
     folder: report.RunFolder,
     build_trial: Callable[[str, int, report.RunFolder], Trial],
 ) -> list[dict]:
@@ -235,7 +259,8 @@ def _run_trials(
             record = _read_record(place)
             if record is None:
                 console.number(len(records) + 1, plan.num_trials, name, seed)
-                own = report.RunFolder.create(_make_room(place), recipe=experiment.name)
+                is_kept = _is_kept(place, asked)
+                own = _open_one(place if is_kept else _make_room(place), asked, is_kept)
                 trial = build_trial(name, seed, own)
                 start = find_start(experiment, flags, name)
                 if start is not None:

@@ -62,7 +62,7 @@ def train(trial: "Trial") -> "Model":
         validation_data=trial.validation,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
-        callbacks=[trial.progress],
+        callbacks=trial.resumable(trial.progress),
         verbose=0,
     )
     return model

@@ -44,11 +44,11 @@ def train(trial: "Trial") -> "Model":
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     callbacks = [trial.progress]
     if settings.patience:
-        keep_best = trial.keep_best("val_loss")
-        callbacks = [trial.score_epochs(model), trial.progress, keep_best]
+        callbacks = [trial.score_epochs(model), trial.progress, trial.keep_best()]
     model.fit(
         trial.train, validation_data=trial.validation, epochs=settings.epochs,
-        batch_size=settings.batch_size, callbacks=callbacks, verbose=0,
+        batch_size=settings.batch_size, verbose=0,
+        callbacks=trial.resumable(*callbacks),
     )  # fmt: skip
     return model
 

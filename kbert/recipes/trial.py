@@ -46,6 +46,7 @@ class Trial:
         previous: the trained model of the variant that this one starts from.
         extra: figures measured on the way, by name; claims may refer to them.
         files: what else was written: a word for the console, and where it is.
+        plan: what tells the run from others, as JSON values.
         monitor: what chooses the epoch that is kept, and whether `max` or `min` is
             best; `None`: the last epoch is.
     """
@@ -62,6 +63,7 @@ class Trial:
     previous: "Model | None" = None
     extra: dict[str, Any] = field(default_factory=dict)
     files: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
     monitor: tuple[str, str] | None = None
     started: float = field(default_factory=time.perf_counter)
 
@@ -139,6 +141,33 @@ class Trial:
             "batch_size": settings.batch_size,
             "accumulate": settings.accumulate,
         }
+
+    @property
+    def backup_folder(self) -> Path:
+        """Where training keeps its last epoch until the record is written."""
+        return self.folder.path / "backup"
+
+    def resumable(self, *callbacks: "keras.callbacks.Callback") -> list:
+        """Make a long training one that is taken up where it was killed.
+
+        Args:
+            *callbacks: for `fit`.
+
+        Returns:
+            The callbacks, and one that keeps every epoch of a long training.
+        """
+        from kbert.callbacks import Backup
+
+        def keep() -> dict[str, Any]:
+            elapsed = time.perf_counter() - self.started
+            return {"plan": self.plan, "extra": self.extra, "elapsed": elapsed}
+
+        def restore(kept: dict[str, Any]) -> None:
+            self.extra.update(kept["extra"])
+            self.started = time.perf_counter() - kept["elapsed"]
+
+        backup = Backup(self.backup_folder, callbacks, keep=keep, restore=restore)
+        return [*callbacks, backup]
 
     def keep_best(self, metric: str = "val_loss") -> "keras.callbacks.EarlyStopping":
         """Keep the best epoch's weights, and stop early where the settings say so.

@@ -50,7 +50,7 @@ def train(trial: "Trial") -> "Model":
         validation_data=trial.validation,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
-        callbacks=[trial.progress, *keep_best],
+        callbacks=trial.resumable(trial.progress, *keep_best),
         verbose=0,
     )
     return model
