@@ -313,7 +313,7 @@ def test_a_card_of_a_fallback_is_refused_before_training(monkeypatch, tmp_path, 
     )
     monkeypatch.setattr(running, "run_trial", lambda *_, **__: pytest.fail("trained"))
     argv = ["--card", "--preset", EMBEDDED, "--out", str(tmp_path / "run")]
-    assert tweets.main(argv) == 1
+    assert tweets.main(argv) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: --card takes no run") and "--data" in line
     assert not (tmp_path / "run").exists()
@@ -371,6 +371,22 @@ def test_hostile_names_are_shown_and_do_nothing(field, tmp_path):
         assert "</table>" not in text
 
 
+BUILT = {
+    "preset": "big",
+    "num_parameters": 1_000_000,
+    "num_steps": 2,
+    "batch_size": 8,
+    "max_length": 512,
+    "precision": "bfloat16",
+    "peak_bytes": 2**31,
+    "seconds": 61.0,
+    "losses": [0.7, 0.6],
+    "file_bytes": 2**30,
+    "reload_difference": 0.0,
+    "place": "builds/big.json",
+}
+
+
 def test_a_card_is_rendered_from_a_comparison_alone():
     card = report.Card(
         comparison=describe(),
@@ -378,12 +394,14 @@ def test_a_card_is_rendered_from_a_comparison_alone():
         unmeasured=[],
         missing=[{"name": "fixed", "why": "not run yet", "command": "a `b` | c"}],
         plots=[],
+        builds=[BUILT],
         digests={},
     )
     assert isinstance(card.comparison, report.Comparison)
     text = report.render_card(card)
     assert r"| fixed | not run yet | `` a `b` \| c `` |" in text
     assert "Nothing yet: no run is recorded." in text
+    assert "| big | 1,000,000 | 8 × 512 tokens, bfloat16 | 2.0 GiB |" in text
     assert "[The card](tweets.md)" in report.render_cards([card])
     assert report.describe_plots(card) == {}
 
@@ -395,6 +413,7 @@ def test_a_plot_says_what_it_shows():
         unmeasured=[],
         missing=[],
         plots=["plots/a.svg"],
+        builds=[],
         digests={f"{seed}/x.html": "ab" for seed in (42, 43)},
     )
     (sentence,) = report.describe_plots(card).values()

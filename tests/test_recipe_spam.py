@@ -216,7 +216,7 @@ def test_data_of_another_kind_is_refused(tmp_path, capsys, text, sentence):
 
 
 def test_a_folder_without_the_messages_is_refused(tmp_path, capsys):
-    assert spam.main(["--data", str(tmp_path)]) == 2
+    assert spam.main(["--data", str(tmp_path)]) == 1
     assert "has no spamdata_v2.csv" in capsys.readouterr().err
 
 

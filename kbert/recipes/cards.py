@@ -18,12 +18,14 @@ from kbert.presets import is_same_preset
 from kbert.recipes import comparison
 from kbert.recipes.experiment import Experiment, Variant
 from kbert.recipes.records import (
+    BUILDS,
     HERE,
     RESULTS,
     Results,
     find_experiments,
     name_record,
     name_row,
+    read_builds,
     read_results,
     without_paths,
 )
@@ -105,10 +107,14 @@ def build_cards(root: Path) -> list[report.Card]:
     presets = {
         record["preset"]["name"] for one in results for record in one.records.values()
     }
-    return [_build_card(one, presets) for one in results]
+    builds = [
+        {**record, "place": f"{BUILDS}/{name}.json"}
+        for name, record in read_builds(root).items()
+    ]
+    return [_build_card(one, presets, builds) for one in results]
 
 
-def _build_card(results: Results, presets: set[str]) -> report.Card:
+def _build_card(results: Results, presets: set[str], builds: list) -> report.Card:
     experiment, records = results.experiment, list(results.records.values())
     rows = comparison.compare(experiment, records)
     missing = [
@@ -117,6 +123,7 @@ def _build_card(results: Results, presets: set[str]) -> report.Card:
         if not any(row.name == name and is_as_documented(row) for row in rows)
     ]
     measured = {row.name for row in rows}
+    own = {one.preset or experiment.preset for one in experiment.variants.values()}
 
     def place(record: Mapping[str, Any]) -> str:
         return f"{RESULTS}/{name_record(experiment, record)}.json"
@@ -127,6 +134,7 @@ def _build_card(results: Results, presets: set[str]) -> report.Card:
         unmeasured=[one for one in missing if one["name"] not in measured],
         missing=missing,
         plots=[f"{PLOTS}/{name_row(experiment, row.records[0])}.svg" for row in rows],
+        builds=[one for one in builds if one["preset"] in own],
         digests={
             f"{RESULTS}/{name}": hashlib.sha256(text.encode()).hexdigest()
             for name, text in results.files.items()

@@ -15,6 +15,7 @@ from kbert.recipes.outcome import SCHEMA
 
 HERE = Path(__file__).parent
 RESULTS = "results"
+BUILDS = "builds"
 # Paths from a root: what is behind the last stroke says enough.
 _PATH = re.compile(r"""(?<![\w:/.])(?:[A-Za-z]:[\\/]|~?/)(?:[^\s/\\'"]+[/\\])+""")
 
@@ -117,6 +118,19 @@ def read_results(root: Path) -> list[Results]:
         text = path.read_text("utf-8")
         files[_check(path, text, experiments)][path.name] = text
     return [Results(one, files[name]) for name, one in experiments.items()]
+
+
+def read_builds(root: Path) -> dict[str, dict[str, Any]]:
+    """Read the records of documented encoders that were built with random weights.
+
+    Args:
+        root: folder of the cards.
+
+    Returns:
+        By preset.
+    """
+    paths = sorted((root / BUILDS).glob("*.json"))
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in paths}
 
 
 def _check(path: Path, text: str, experiments: Mapping[str, Experiment]) -> str:

@@ -24,6 +24,10 @@ class Card:
         missing: a mapping for each variant without a trial that compares: `name`,
             `why` and the `command` that would make one.
         plots: where each row's curves are, relative to the card.
+        builds: what building its documented encoders with random weights took: a
+            mapping each, with `preset`, `num_parameters`, `batch_size`, `max_length`,
+            `peak_bytes`, `seconds`, `num_steps`, `losses`, `file_bytes`, `precision`,
+            `reload_difference` and the `place` of the record.
         digests: SHA-256 of each record, by its place.
     """
 
@@ -32,6 +36,7 @@ class Card:
     unmeasured: Sequence[Mapping[str, Any]]
     missing: Sequence[Mapping[str, Any]]
     plots: Sequence[str]
+    builds: Sequence[Mapping[str, Any]]
     digests: Mapping[str, str]
 
 

@@ -57,6 +57,7 @@ def _load(name: str) -> Any:
         "epoch_cell": wording.epoch_cell,
         "fenced": lambda text: _Markdown(wording.fenced(text)),
         "figure": wording.figure,
+        "memory": wording.gigabytes,
         "headline": lambda text: text[:1].upper() + text[1:],
         "metric": wording.metric_name,
         "setting": wording.setting,
