@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kbert import presets, report
 from kbert.engine.config import EncoderConfig
@@ -75,7 +75,7 @@ def describe_preset(name: str) -> presets.Preset:
         intermediate_dim=inner,
     )
     tokenizer = Tokenizer.from_wordpiece_vocabulary([*_SPECIAL, *words])
-    pooling = "pooler" if config.has_pooler else "cls"
+    pooling: Literal["pooler", "cls"] = "pooler" if config.has_pooler else "cls"
     return presets.Preset(name, "random weights", config, pooling, tokenizer, {})
 
 
