@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kbert.data.files import Reading, flat_columns, read_file, suggest
+from kbert.data.values import join_labels
 
 _UNCONVERTIBLE = (pa.ArrowException, UnicodeEncodeError, OverflowError)
 _LISTED_COLUMNS = 20  # names shown in an error
@@ -86,7 +87,7 @@ def read_source(
         read = _read_path(Path(source), reading)
     else:
         read = _read_memory(source, reading)
-    if label_optional and _is_unlabelled(read):
+    if label_optional and isinstance(read.label, str) and _is_unlabelled(read):
         logging.getLogger("kbert").log(
             logging.INFO if _is_plainly_unlabelled(read) else logging.WARNING,
             "%s has no labels in a column %r, so this part is unlabelled.",
@@ -94,6 +95,8 @@ def read_source(
             read.label,
         )
         read = replace(read, label=None)
+    if reading.kind == "several":
+        read = join_labels(read, reading.separator)
     return _normalise(read)
 
 

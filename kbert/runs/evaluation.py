@@ -44,6 +44,7 @@ def evaluate(
     )
     part = run.task.read(request)[:limit]
     predictions = run.task.predict(run.model, part, batch_size=batch_size)
-    metrics = run.task.measure(part, predictions, run.label_names)
+    options = run.task.find_options(run.model)
+    metrics = run.task.measure(part, predictions, run.label_names, **options)
     name = Path(source).name if isinstance(source, str | os.PathLike) else "the data"
     return Figures(metrics, run.task.headlines, name)

@@ -59,8 +59,7 @@ def _build_run(
 ) -> report.Run:
     task, splits = plan.task, plan.splits
     max_length = plan.settings.max_length
-    parts = {n: task.encode(plan.preset, p, max_length) for n, p in _parts(plan)}
-    encoded = parts["train"]
+    encoded = task.encode(plan.preset, splits.train, max_length)
     data = report.describe_data(splits, encoded.truncation, max_length=max_length)
     return report.Run(
         recipe=task.name,
@@ -77,20 +76,20 @@ def _build_run(
         seed=plan.request.seed,
         config=describe_plan(plan, model),
         history=epochs,
-        metrics=task.measure(part, predictions, splits.label_names),
+        metrics=task.measure(
+            part, predictions, splits.label_names, **task.find_options(model)
+        ),
         notices=plan.notices,
         label_names=splits.label_names,
         mistakes=task.find_mistakes(part, predictions, splits.label_names),
+        pictures=task.pictures,
+        headlines=task.headlines,
         labels=part.labels if task.pictures else None,
         probabilities=predictions if task.pictures else None,
         lengths=encoded.full_lengths,
         split=plan.split,
         kept_epoch=find_kept_epoch(plan, epochs),
     )
-
-
-def _parts(plan: Plan) -> list[tuple[str, Any]]:
-    return [("train", plan.splits.train)]
 
 
 def _name_source(plan: Plan) -> str:

@@ -2,10 +2,12 @@
 
 import difflib
 
-from kbert.tasks import classify
+from kbert.tasks import classify, multilabel, regress
 from kbert.tasks.task import Task
 
-TASKS: dict[str, Task] = {one.name: one for one in (classify.TASK,)}
+_ALL = (classify.TASK, multilabel.TASK, regress.TASK)
+
+TASKS: dict[str, Task] = {one.name: one for one in _ALL}
 
 
 def find_task(name: str) -> Task:

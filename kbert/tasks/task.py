@@ -226,6 +226,17 @@ class Task(ABC):
             tables under other names, as `evaluation.compute_metrics` does.
         """
 
+    def find_options(self, model: "Model") -> dict[str, Any]:
+        """Find what `measure` has to know of a model, such as thresholds.
+
+        Args:
+            model: trained.
+
+        Returns:
+            Further arguments of `measure`; none unless the task has some.
+        """
+        return {}
+
     def find_mistakes(
         self, part: Any, predictions: Any, label_names: Sequence[str]
     ) -> list[dict[str, Any]]:
