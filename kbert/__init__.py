@@ -20,12 +20,14 @@ if TYPE_CHECKING:
         models,
         presets,
         report,
+        tasks,
         text,
         training,
     )
     from kbert.data import Split, Splits, load_split, load_splits
     from kbert.models import Model, build_classifier, load_backbone, load_model
     from kbert.presets import PresetError, list_presets, load_preset
+    from kbert.runs import TrainedRun, evaluate, load_run, predict, train
     from kbert.text import Preprocessor
     from kbert.training import adamw, freeze, set_seed, unfreeze
 
@@ -37,6 +39,7 @@ __all__ = [
     "PresetError",
     "Split",
     "Splits",
+    "TrainedRun",
     "__version__",
     "adamw",
     "augmentation",
@@ -44,19 +47,24 @@ __all__ = [
     "callbacks",
     "data",
     "engine",
+    "evaluate",
     "evaluation",
     "freeze",
     "list_presets",
     "load_backbone",
     "load_model",
     "load_preset",
+    "load_run",
     "load_split",
     "load_splits",
     "models",
+    "predict",
     "presets",
     "report",
     "set_seed",
+    "tasks",
     "text",
+    "train",
     "training",
     "unfreeze",
 ]
@@ -67,16 +75,21 @@ _MODULE_OF = {
     "PresetError": "presets",
     "Split": "data",
     "Splits": "data",
+    "TrainedRun": "runs",
     "adamw": "training",
     "build_classifier": "models",
+    "evaluate": "runs",
     "freeze": "training",
     "list_presets": "presets",
     "load_backbone": "models",
     "load_model": "models",
     "load_preset": "presets",
+    "load_run": "runs",
     "load_split": "data",
     "load_splits": "data",
+    "predict": "runs",
     "set_seed": "training",
+    "train": "runs",
     "unfreeze": "training",
 }
 

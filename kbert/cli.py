@@ -149,8 +149,11 @@ def find_flags(config_class: type) -> dict[str, Any]:
     """
     flags: dict[str, Any] = {}
     hints = typing.get_type_hints(config_class)
+    positionals = find_positionals(config_class)
     for field in dataclasses.fields(config_class):
         hint = hints[field.name]
+        if field.name in positionals:
+            continue
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             flags |= find_flags(hint)
         else:
@@ -158,13 +161,31 @@ def find_flags(config_class: type) -> dict[str, Any]:
     return flags
 
 
+def find_positionals(config_class: type) -> list[str]:
+    """Name the fields that follow no flag: those that tyro knows as `Positional`.
+
+    Args:
+        config_class: dataclass, as for `parse`.
+
+    Returns:
+        Names of fields, in the order of their values.
+    """
+    hints = typing.get_type_hints(config_class, include_extras=True)
+    marked = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    return [name for name, marks in marked.items() if "Positional" in map(repr, marks)]
+
+
 def _diagnose(config_class: type, argv: Sequence[str]) -> str | None:
     """Say what is wrong with flags that were refused."""
     fields = find_flags(config_class)
+    missing = find_positionals(config_class)
     arguments = list(argv)
     while arguments:
         argument = arguments.pop(0)
-        if not argument.startswith("-"):
+        if not argument.startswith("-") or argument == "-":
+            if missing:
+                missing.pop(0)
+                continue
             example = f"{next(iter(fields))} {argument}"
             return f"{argument!r} follows no flag. Write one before it: {example}."
         flag, equals, value = argument.partition("=")
@@ -184,6 +205,8 @@ def _diagnose(config_class: type, argv: Sequence[str]) -> str | None:
                 f"{flag} must be {_expected(fields[flag])}; received {value!r}."
                 f"{_guess(fields[flag], value)}"
             )
+    if missing:
+        return f"{missing[0].upper()} is missing; see --help."
     return None
 
 

@@ -81,7 +81,8 @@ def build_classifier(
     Args:
         preset: see `kbert.load_preset`.
         label_names: names of the label ids, in their order.
-        num_classes: number of classes, when they have no names.
+        num_classes: number of classes, when they have no names; 1 only with a head of
+            one's own, that gives a score.
         head: `linear` (dropout, dense), `mlp` (dense 512, ReLU, dropout, dense), both
             ending in a softmax that is trained from its logits; or a layer or function
             from features (batch, hidden_dim) to probabilities (batch, num_classes).
@@ -101,7 +102,8 @@ def build_classifier(
         ValueError: classes, head, pooling or length do not fit; the sentence says how.
     """
     preset = load_preset(preset)
-    num_classes = _count_classes(label_names, num_classes)
+    least = 1 if callable(head) else 2
+    num_classes = _count_classes(label_names, num_classes, least)
     pooling = pooling or preset.pooling
     backbone = load_backbone(preset, precision=precision, load_weights=load_weights)
     features = _pool(backbone, pooling)
@@ -137,7 +139,7 @@ class MeanPooling(keras.layers.Layer):
         return (sequence_output_shape[0], sequence_output_shape[2])
 
 
-def _count_classes(label_names, num_classes: int | None) -> int:
+def _count_classes(label_names, num_classes: int | None, least: int) -> int:
     if label_names is None and num_classes is None:
         raise ValueError("pass label_names or num_classes; received neither.")
     count = len(label_names) if label_names is not None else num_classes or 0
@@ -151,8 +153,10 @@ def _count_classes(label_names, num_classes: int | None) -> int:
             raise ValueError(
                 f"label_names has {name!r} twice; give every class its own."
             )
-    if count < 2:
-        raise ValueError(f"a classifier needs at least 2 classes; received {count}.")
+    if count < least:
+        raise ValueError(
+            f"a classifier needs at least {least} classes; received {count}."
+        )
     return count
 
 

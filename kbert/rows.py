@@ -77,7 +77,8 @@ class TextRows:
         labels, texts = name_to_id(self.labels, label_names), self._texts
         if isinstance(texts, Split) and label_names and labels is texts.labels:
             if set(texts.label_names) & set(label_names):
-                labels = name_to_id(np.array(texts.label_names), label_names)[labels]
+                ids = name_to_id(np.array(texts.label_names), label_names)
+                labels = ids[labels] if labels.ndim == 1 else labels[:, np.argsort(ids)]
         return TextRows(texts, labels, self.weights)
 
     def weigh(self, class_weight: Mapping[int, float] | None) -> "TextRows":

@@ -367,7 +367,7 @@ def test_a_label_outside_the_classes_names_its_row(bert, wrong):
 def test_a_gpu_that_does_not_exist_is_one_sentence(device):
     if torch.cuda.is_available() and device != "cuda:7":
         pytest.skip("there is one")
-    from kbert.recipes.devices import use_device
+    from kbert.devices import use_device
 
     with pytest.raises((RuntimeError, ValueError)) as error:
         with use_device(device):
@@ -377,7 +377,7 @@ def test_a_gpu_that_does_not_exist_is_one_sentence(device):
 
 
 def test_a_device_nobody_knows_is_one_sentence():
-    from kbert.recipes.devices import use_device
+    from kbert.devices import use_device
 
     with pytest.raises((RuntimeError, ValueError)) as error:
         with use_device("abacus"):

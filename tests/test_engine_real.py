@@ -110,7 +110,7 @@ def texts():
 @pytest.fixture(scope="module")
 def embedded():
     """The folder of the embedded preset's checkpoint."""
-    folder = kbert.presets.embedded._find_folder()
+    folder = kbert.presets.embedded.find_embedded_folder()
     if folder is None or not (folder / "model.safetensors").is_file():
         pytest.skip("the embedded preset is not installed")
     return folder

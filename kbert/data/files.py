@@ -22,6 +22,7 @@ from kbert.data.encodings import (
     is_binary,
     text_encoding,
 )
+from kbert.data.values import Kind
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -42,15 +43,19 @@ class Reading:
         delimiter: character between a delimited file's fields; `None` goes by the
             file's name (`.csv`: comma, `.tsv`: tab).
         quoting: whether `"` quotes fields; `None`: unless the delimiter is a tab.
+        kind: of the labels; see `kbert.data.values`.
+        separator: what stands between the labels of a row that has several.
     """
 
     text: str = "text"
-    label: str | None = "label"
+    label: str | Sequence[str] | None = "label"
     text_pair: str | None = None
     encoding: str = "utf-8"
     columns: Sequence[str] | None = None
     delimiter: str | None = None
     quoting: bool | None = None
+    kind: Kind = "classes"
+    separator: str | None = None
 
     @property
     def text_columns(self) -> tuple[str, ...]:
@@ -60,7 +65,8 @@ class Reading:
     @property
     def wanted(self) -> tuple[str, ...]:
         """Names of the text columns and, if there is one, the label column."""
-        return (*self.text_columns, *([] if self.label is None else [self.label]))
+        label = [self.label] if isinstance(self.label, str) else self.label or ()
+        return (*self.text_columns, *label)
 
 
 def read_file(path: Path, reading: Reading) -> tuple[pa.Table, str]:

@@ -19,6 +19,13 @@ from kbert.data.findings import (
 )
 from kbert.data.labels import find_classes
 from kbert.data.sources import Source
+from kbert.data.values import (
+    Kind,
+    check_values,
+    find_names,
+    read_scores,
+    read_several,
+)
 
 
 @dataclass(frozen=True)
@@ -31,12 +38,20 @@ class Part:
         labels: int32 (n,), class id of every row of the source, -1 for null; `None`
             if unlabelled.
         texts: int64 (n,), the same number for equal texts, in all parts.
+        values: float32 (n, ...), where labels are no classes: scores, or several a
+            row; `labels` then tell equal ones apart from others.
     """
 
     source: Source
     rows: np.ndarray
     labels: np.ndarray | None
     texts: np.ndarray
+    values: np.ndarray | None = None
+
+    @property
+    def row_values(self) -> np.ndarray | None:
+        """What the chosen rows are labelled with: class ids, or values."""
+        return self.row_labels if self.values is None else self.values[self.rows]
 
     @property
     def row_labels(self) -> np.ndarray | None:
@@ -50,9 +65,13 @@ def describe_labels(source: Source) -> str:
 
 
 def label_parts(
-    sources: dict[str, Source], label_names: Sequence[str] | None
+    sources: dict[str, Source],
+    label_names: Sequence[str] | None,
+    kind: Kind = "classes",
 ) -> tuple[tuple[str, ...], dict[str, Part]]:
     """Find the classes of train and give every row of every part its class id."""
+    if kind != "classes":
+        return _value_parts(sources, label_names, kind)
     train = sources["train"]
     given = train.class_names if label_names is None else label_names
     classes = find_classes(train.labels, given, describe_labels(train))
@@ -64,6 +83,42 @@ def label_parts(
             labels = classes.encode(source.labels, describe_labels(source))
         parts[part] = Part(source, np.arange(len(source)), labels, text)
     return classes.names, parts
+
+
+def _value_parts(
+    sources: dict[str, Source], label_names: Sequence[str] | None, kind: Kind
+) -> tuple[tuple[str, ...], dict[str, Part]]:
+    train = sources["train"]
+    names: tuple[str, ...] = ()
+    if kind == "several":
+        names = find_names(train, label_names, describe_labels(train))
+    parts = {}
+    texts = number_texts(list(sources.values()))
+    for (part, source), text in zip(sources.items(), texts, strict=True):
+        labels = values = None
+        if source.labels is not None:
+            labels, values = read_values(source, names, kind)
+        parts[part] = Part(source, np.arange(len(source)), labels, text, values)
+    return names, parts
+
+
+def read_values(
+    source: Source, names: Sequence[str], kind: Kind
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read the labels of a source that are no classes.
+
+    Args:
+        source: labelled.
+        names: of the labels, where a row has several.
+        kind: `several` or `scores`.
+
+    Returns:
+        As `read_several` and `read_scores`.
+    """
+    where = describe_labels(source)
+    if kind == "several":
+        return read_several(source.labels, names, where)
+    return read_scores(source.labels, where)
 
 
 def inspect_parts(
@@ -112,7 +167,10 @@ def limit_part(part: Part, limit: int, seed: int, stratify: bool) -> Part:
 
 
 def check_classes(train: Part, names: tuple[str, ...], limit: int | None) -> None:
-    """Refuse training data of one class."""
+    """Refuse training data of one class, or of one value."""
+    if train.values is not None:
+        values = train.values[train.rows]
+        return check_values(values, names, describe_labels(train.source))
     present = np.unique(np.asarray(train.row_labels))
     if len(present) < 2:
         because, advice = "", "add rows of another"
@@ -164,7 +222,9 @@ def find_leaks(
 
 
 def check_seen(parts: dict[str, Part], names: tuple[str, ...]) -> None:
-    """Refuse a class that train lacks."""
+    """Refuse a class that train lacks; what has values has been checked."""
+    if parts["train"].values is not None:
+        return check_classes(parts["train"], names, None)
     seen = np.isin(np.arange(len(names)), np.asarray(parts["train"].row_labels))
     for name, part in parts.items():
         if part.row_labels is None:

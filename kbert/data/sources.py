@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kbert.data.files import Reading, flat_columns, read_file, suggest
+from kbert.data.values import join_labels
 
 _UNCONVERTIBLE = (pa.ArrowException, UnicodeEncodeError, OverflowError)
 _LISTED_COLUMNS = 20  # names shown in an error
@@ -84,11 +85,9 @@ def read_source(
     """
     if isinstance(source, str | os.PathLike):
         read = _read_path(Path(source), reading)
-    elif isinstance(source, list | tuple):
-        read = _read_lists(source, reading)
     else:
-        read = _read_object(source, reading)
-    if label_optional and _is_unlabelled(read):
+        read = _read_memory(source, reading)
+    if label_optional and isinstance(read.label, str) and _is_unlabelled(read):
         logging.getLogger("kbert").log(
             logging.INFO if _is_plainly_unlabelled(read) else logging.WARNING,
             "%s has no labels in a column %r, so this part is unlabelled.",
@@ -96,7 +95,34 @@ def read_source(
             read.label,
         )
         read = replace(read, label=None)
+    if reading.kind == "several":
+        read = join_labels(read, reading.separator)
     return _normalise(read)
+
+
+def read_table(source: Any, reading: Reading) -> pa.Table:
+    """Read every plain column of a source, whatever they hold.
+
+    Args:
+        source: as for `read_source`.
+        reading: how to read a file.
+
+    Returns:
+        The columns as they are, unchecked.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the source cannot be read.
+    """
+    if isinstance(source, str | os.PathLike):
+        return read_file(Path(source), reading)[0]
+    return _read_memory(source, reading).table
+
+
+def _read_memory(source: Any, reading: Reading) -> Source:
+    if isinstance(source, list | tuple):
+        return _read_lists(source, reading)
+    return _read_object(source, reading)
 
 
 def _is_unlabelled(source: Source) -> bool:

@@ -23,7 +23,8 @@ class Split:
     Args:
         source: the source, read.
         rows: int64 (n,), 0-based rows of the source, in the split's order.
-        labels: int32 (n,), class ids in [0, len(label_names)); `None` if unlabelled.
+        labels: int32 (n,), class ids in [0, len(label_names)); float32 (n,) scores or
+            (n, num_labels) of 0 and 1; `None` if unlabelled.
         label_names: class names in id order; `()` if unlabelled.
 
     Example:
@@ -47,7 +48,8 @@ class Split:
         self._rows.flags.writeable = False
         self._labels = None
         if labels is not None:
-            self._labels = labels.astype(np.int32, copy=False).view()
+            kind = np.float32 if labels.dtype.kind == "f" else np.int32
+            self._labels = labels.astype(kind, copy=False).view()
             self._labels.flags.writeable = False
         self._label_names = tuple(label_names)
 
@@ -64,7 +66,10 @@ class Split:
 
     @property
     def labels(self) -> np.ndarray | None:
-        """Class ids, int32 (n,), values in [0, num_classes); `None` if unlabelled."""
+        """Class ids, int32 (n,), in [0, num_classes); `None` if unlabelled.
+
+        Scores are float32 (n,); several labels a row float32 (n, num_classes), 1 or 0.
+        """
         return self._labels
 
     @property
@@ -146,9 +151,16 @@ class Split:
         if self.text_pairs is not None:
             columns["text_pair"] = self.text_pairs
         if self._labels is not None:
-            names = np.array(self._label_names, dtype=object)
-            columns |= {"label": self._labels, "label_name": names[self._labels]}
+            columns |= self._label_columns(self._labels)
         return pd.DataFrame({**columns, "row": self._rows})
+
+    def _label_columns(self, labels: np.ndarray) -> dict[str, Any]:
+        names = np.array(self._label_names, dtype=object)
+        if labels.ndim == 2:
+            return {str(name): labels[:, i] for i, name in enumerate(names)}
+        if not len(names):
+            return {"label": labels}
+        return {"label": labels, "label_name": names[labels]}
 
     def __repr__(self) -> str:
         """Return the size, the classes and the source."""

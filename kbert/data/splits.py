@@ -24,9 +24,11 @@ from kbert.data.parts import (
     inspect_parts,
     label_parts,
     limit_part,
+    read_values,
 )
 from kbert.data.sources import Source, read_source
 from kbert.data.split import Split
+from kbert.data.values import KINDS_OF_LABELS, Kind, find_names
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def load_splits(
     source: Any,
     *,
     text: str = "text",
-    label: str = "label",
+    label: str | Sequence[str] = "label",
     text_pair: str | None = None,
     validation: Any = None,
     test: Any = None,
@@ -76,6 +78,8 @@ def load_splits(
     columns: Sequence[str] | None = None,
     delimiter: str | None = None,
     quoting: bool | None = None,
+    kind: Kind = "classes",
+    separator: str | None = None,
 ) -> Splits:
     r"""Load labelled text and split it.
 
@@ -114,6 +118,11 @@ def load_splits(
         columns: names of a CSV or TSV file's columns if it has no header.
         delimiter: character between fields, for files whose name does not tell.
         quoting: whether `"` quotes fields; `None`: unless the delimiter is a tab.
+        kind: of the labels: `classes`, one a row; `several` a row, whose `labels` are
+            float32 (n, num_labels) of 0 and 1; or `scores`, float32 (n,). Rows are
+            then split at random, whatever their labels.
+        separator: what stands between several labels of a row; `None`: `;`, `|` or
+            `,`. They may be lists too, or several columns of 0 and 1.
 
     Returns:
         The splits, with what was found in the rows.
@@ -143,9 +152,12 @@ def load_splits(
         columns=columns,
         delimiter=delimiter,
         quoting=quoting,
+        kind=_check_kind(kind),
+        separator=separator,
     )
+    stratify = stratify and kind == "classes"
     sources = _read_sources(source, shares, others, reading)
-    names, parts = label_parts(sources, label_names)
+    names, parts = label_parts(sources, label_names, kind)
     findings, parts = inspect_parts(parts, kinds)
     if limit is not None:
         parts = {
@@ -163,13 +175,15 @@ def load_split(
     source: Any,
     *,
     text: str = "text",
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
     text_pair: str | None = None,
     label_names: Sequence[str] | None = None,
     encoding: str = "utf-8",
     columns: Sequence[str] | None = None,
     delimiter: str | None = None,
     quoting: bool | None = None,
+    kind: Kind = "classes",
+    separator: str | None = None,
 ) -> Split:
     """Load one part, labelled or not, with every row in the source's order.
 
@@ -185,6 +199,8 @@ def load_split(
         columns: names of a CSV or TSV file's columns if it has no header.
         delimiter: character between fields, for files whose name does not tell.
         quoting: whether `"` quotes fields; `None`: unless the delimiter is a tab.
+        kind: of the labels, as in `load_splits`.
+        separator: what stands between several labels of a row, as in `load_splits`.
 
     Returns:
         The rows.
@@ -206,12 +222,19 @@ def load_split(
         columns=columns,
         delimiter=delimiter,
         quoting=quoting,
+        kind=_check_kind(kind),
+        separator=separator,
     )
     read = read_source(source, reading)
     rows = np.arange(len(read))
     if read.labels is None:
         return Split(read, rows)
     where = describe_labels(read)
+    if kind != "classes":
+        names = find_names(read, label_names, where) if kind == "several" else ()
+        codes, values = read_values(read, names, kind)
+        check_no_null(codes, rows, where, "fill it, or remove the row")
+        return Split(read, rows, values, names)
     given = read.class_names if label_names is None else label_names
     classes = find_classes(read.labels, given, where)
     labels = classes.encode(read.labels, where)
@@ -231,6 +254,14 @@ def _check_drop(drop: Collection[str]) -> tuple[str, ...]:
                 f"{', '.join(KINDS)}."
             )
     return kinds
+
+
+def _check_kind(kind: Kind) -> Kind:
+    if kind not in KINDS_OF_LABELS:
+        raise ValueError(
+            f"kind must be one of {', '.join(KINDS_OF_LABELS)}; received {kind!r}."
+        )
+    return kind
 
 
 def _check_whole(name: str, value: Any, least: int) -> None:
@@ -300,7 +331,7 @@ def _assemble(
     splits: dict[str, Split | None] = {"validation": None, "test": None}
     for name, part in parts.items():
         classes = () if part.labels is None else names
-        splits[name] = Split(part.source, part.rows, part.row_labels, classes)
+        splits[name] = Split(part.source, part.rows, part.row_values, classes)
     digests = [source.digest for source in sources.values()]
     joined = hashlib.sha256("".join(digests).encode()).hexdigest()
     words = [sources["train"].words]

@@ -18,6 +18,7 @@ from kbert.evaluation.calibration import (
 from kbert.evaluation.curves import PrecisionRecall, precision_recall_points
 from kbert.evaluation.metrics import compute_metrics
 from kbert.evaluation.mistakes import find_mistakes
+from kbert.evaluation.regression import compute_score_metrics
 from kbert.evaluation.scores import (
     accuracy,
     batch_mean_accuracy,
@@ -28,9 +29,15 @@ from kbert.evaluation.scores import (
     precision_recall_f1,
     roc_auc,
 )
+from kbert.evaluation.several import (
+    DEFAULT_THRESHOLD,
+    choose_thresholds,
+    compute_several_metrics,
+)
 from kbert.evaluation.views import average_views
 
 __all__ = [
+    "DEFAULT_THRESHOLD",
     "NUM_BINS",
     "PrecisionRecall",
     "ReliabilityCurve",
@@ -38,7 +45,10 @@ __all__ = [
     "average_views",
     "batch_mean_accuracy",
     "bootstrap_interval",
+    "choose_thresholds",
     "compute_metrics",
+    "compute_score_metrics",
+    "compute_several_metrics",
     "confusion_matrix",
     "expected_calibration_error",
     "find_mistakes",

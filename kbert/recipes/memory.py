@@ -160,7 +160,7 @@ def train_two_steps(order: Order) -> Need:
     import torch
 
     import kbert
-    from kbert.recipes.devices import use_device
+    from kbert.devices import use_device
 
     with use_device(order.device):
         model = kbert.build_classifier(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kbert import presets, report
+from kbert.devices import use_device
 from kbert.recipes import cards, comparison, console, interruption
-from kbert.recipes.devices import use_device
 from kbert.recipes.experiment import Experiment
 from kbert.recipes.flags import Flags
 from kbert.recipes.trial import Trial

@@ -25,6 +25,7 @@ from kbert.report.figures import (
 _SIZE = (5.0, 3.3)  # inches: 360 by 238 points
 _MAX_POINTS = 400  # a curve with more looks the same and weighs more
 _MAX_BARS = 60
+_MAX_DOTS = 2000
 
 
 def make_figure(size: tuple[float, float] = _SIZE) -> Any:
@@ -332,3 +333,33 @@ __all__ = [
     "plot_precision_recall",
     "plot_reliability",
 ]
+
+
+def plot_scores(labels: np.ndarray, predictions: np.ndarray) -> str:
+    """Draw predicted scores by true ones.
+
+    Args:
+        labels: float (n,).
+        predictions: float (n,), in the same unit.
+
+    Returns:
+        The plot, of at most 2,000 rows, evenly chosen.
+    """
+    rows = np.linspace(0, len(labels) - 1, min(len(labels), _MAX_DOTS)).astype(int)
+    shown, guessed = labels[rows], predictions[rows]
+    ends = [
+        float(min(shown.min(), guessed.min())),
+        float(max(shown.max(), guessed.max())),
+    ]
+    with style():
+        figure = make_figure()
+        axes = figure.add_subplot()
+        axes.plot(ends, ends, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+        axes.scatter(shown, guessed, s=9, color=FIRST, alpha=0.5, linewidths=0)
+        axes.set_xlabel("label")
+        axes.set_ylabel("prediction")
+        text = (
+            f"Predicted scores of {len(labels):,} rows by their labels, from "
+            f"{ends[0]:.3g} to {ends[1]:.3g}."
+        )
+        return to_svg(figure, "scores", text)

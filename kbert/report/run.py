@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # both bring pyarrow or tokenizers, which a report does witho
 
 SCHEMA = 1
 # For plots only: they would make report.json large, and predictions remake them.
-_NOT_WRITTEN = {"labels", "probabilities", "lengths"}
+_NOT_WRITTEN = {"labels", "probabilities", "lengths", "headlines", "pictures"}
 
 
 @dataclass(kw_only=True)
@@ -46,6 +46,9 @@ class Run:
         seconds: durations by what took them, such as `train` and `total`.
         label_names: class names in id order.
         mistakes: as `find_mistakes` returns them.
+        headlines: figures that sum the run up; `()`: those of a classifier.
+        pictures: plots of the predictions, of `reliability`, `precision_recall` and
+            `scores`.
         labels: int (n,), labels that `metrics` were measured on; for the plots.
         probabilities: float (n, num_classes), of the same rows; for the plots.
         lengths: int (m,), tokens of the texts before truncation; for the histogram.
@@ -72,6 +75,8 @@ class Run:
     seconds: Mapping[str, float] = field(default_factory=dict)
     label_names: Sequence[str] = ()
     mistakes: Sequence[Mapping[str, Any]] = ()
+    headlines: Sequence[str] = ()
+    pictures: Sequence[str] = ("reliability", "precision_recall")
     labels: np.ndarray | None = None
     probabilities: np.ndarray | None = None
     lengths: np.ndarray | None = None
@@ -127,7 +132,7 @@ def describe_data(
         "label_counts": {
             name: _count_labels(part.labels, splits.label_names)
             for name, part in splits.parts.items()
-            if part.labels is not None
+            if part.labels is not None and splits.label_names
         },
         "longest": truncation and truncation.longest,
         "max_length": max_length,
@@ -143,5 +148,8 @@ def describe_data(
 
 
 def _count_labels(labels: np.ndarray, label_names: Sequence[str]) -> dict[str, int]:
-    counts = np.bincount(labels, minlength=len(label_names))
+    if labels.ndim == 2:  # several labels a row
+        counts = labels.sum(axis=0)
+    else:
+        counts = np.bincount(labels, minlength=len(label_names))
     return {n: int(c) for n, c in zip(label_names, counts, strict=True)}

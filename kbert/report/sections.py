@@ -15,7 +15,12 @@ MAX_PANELS = 4
 # What a history has besides metrics.
 NO_METRIC = {"epoch", "seconds", "learning_rate"}
 _HEADLINES = (("accuracy",), ("f1", "f1_macro"), ("roc_auc",), ("log_loss",))
-_UNBOUNDED = {"log_loss", "matthews_correlation"}
+_UNBOUNDED = {
+    "log_loss",
+    "matthews_correlation",
+    "mean_squared_error",
+    "mean_absolute_error",
+}
 _MISSING: dict[str, Any] = {"value": None, "low": None, "high": None}
 
 
@@ -31,7 +36,7 @@ def arrange(run: Run) -> dict[str, Any]:
     apart = [row for row in run.documented if not row.get("comparable")]
     return {
         "run": run,
-        "headlines": _headlines(run.metrics),
+        "headlines": _headlines(run),
         "figures": _figures(run.metrics),
         "compared": [row for row in run.documented if row.get("comparable")],
         "apart": apart,
@@ -60,7 +65,8 @@ def _figures(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(found, Mapping) or "value" not in found:
             continue
         row = {"name": name, **_MISSING, "note": None, **found, "start": None}
-        if name not in _UNBOUNDED and row["low"] is not None:
+        is_share = row["low"] is not None and row["low"] >= 0
+        if name not in _UNBOUNDED and is_share:
             row["start"] = 100 * row["low"]
             row["width"] = 100 * (row["high"] - row["low"])
             row["middle"] = 100 * row["value"]
@@ -68,10 +74,11 @@ def _figures(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _headlines(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    figures = {row["name"]: row for row in _figures(metrics)}
+def _headlines(run: Run) -> list[dict[str, Any]]:
+    figures = {row["name"]: row for row in _figures(run.metrics)}
+    wanted = [(name,) for name in run.headlines] or _HEADLINES
     chosen = [
-        next((figures[n] for n in names if n in figures), None) for names in _HEADLINES
+        next((figures[n] for n in names if n in figures), None) for names in wanted
     ]
     return [row for row in chosen if row is not None and row["value"] is not None]
 
@@ -101,7 +108,7 @@ def _confusion(run: Run) -> list[dict[str, Any]] | None:
 def _confusions(run: Run) -> list[dict[str, Any]]:
     """List the commonest confusions where there are too many classes for a matrix."""
     names = _label_names(run)
-    if run.labels is None or run.probabilities is None:
+    if run.labels is None or run.probabilities is None or not names:
         return []
     if len(names) <= MAX_MATRIX_CLASSES:
         return []

@@ -20,6 +20,15 @@ METRIC_NAMES = {
     "matthews_correlation": "Matthews correlation",
     "roc_auc": "ROC AUC",
     "expected_calibration_error": "calibration error",
+    "f1_micro": "F1, micro",
+    "precision_micro": "precision, micro",
+    "recall_micro": "recall, micro",
+    "subset_accuracy": "all labels right",
+    "ranking_precision": "ranking precision",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "mean_squared_error": "mean squared error",
+    "mean_absolute_error": "mean absolute error",
 }
 _NOTHING = "–"
 # Format characters that reorder or hide what follows; joiners and direction marks,

@@ -89,10 +89,16 @@ def _draw(run: Run, panels: list[str]) -> dict[str, Any]:
         "reliability": None,
         "precision_recall": None,
         "curves": [],
+        "scores": None,
         "lengths": None,
     }
+    if run.lengths is not None and len(run.lengths):
+        max_length = run.data.get("max_length")
+        drawn["lengths"] = plots.plot_lengths(np.asarray(run.lengths), max_length)
     if run.labels is not None and run.probabilities is not None and len(run.labels):
         labels, probabilities = np.asarray(run.labels), np.asarray(run.probabilities)
+        if "scores" in run.pictures:
+            return drawn | {"scores": plots.plot_scores(labels, probabilities)}
         drawn["reliability"] = plots.plot_reliability(labels, probabilities)
         classes = [1]
         if probabilities.shape[1] > 2:
@@ -101,7 +107,4 @@ def _draw(run: Run, panels: list[str]) -> dict[str, Any]:
         svg, curves = plots.plot_precision_recall(labels, probabilities, classes)
         if curves:
             drawn |= {"precision_recall": svg, "curves": curves}
-    if run.lengths is not None and len(run.lengths):
-        max_length = run.data.get("max_length")
-        drawn["lengths"] = plots.plot_lengths(np.asarray(run.lengths), max_length)
     return drawn

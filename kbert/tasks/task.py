@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import keras
 
+    from kbert.encoded import Encoded
     from kbert.models import Model
     from kbert.presets import Preset
 
@@ -38,7 +39,21 @@ class Request:
     seed: int = 42
     limit: int | None = None
     label_names: Sequence[str] | None = None
-    reading: Mapping[str, Any] | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label_column(self) -> str:
+        """The one column of the labels.
+
+        Raises:
+            ValueError: several columns are named.
+        """
+        if self.label is None or isinstance(self.label, str):
+            return self.label or "label"
+        raise ValueError(
+            f"labels are in one column for this task; received the {len(self.label)} "
+            f"columns {', '.join(self.label)}. Name one, or use the task multilabel."
+        )
 
 
 class Task(ABC):
@@ -54,12 +69,21 @@ class Task(ABC):
         metric: name of the figure that the best epoch is chosen by, as the logs of
             `fit` have it on validation data (without `val_`).
         mode: `max` or `min`: which of its values is the best.
+        headlines: figures of `measure` that sum a model up, the most important first.
+        pictures: plots of predictions that its reports have; `kbert.report` draws them.
+        balances: whether labels are classes, which `class_weight` can balance.
+        has_columns: whether its data are tables, whose columns
+            `kbert.tasks.columns` finds.
     """
 
     name: ClassVar[str]
     words: ClassVar[str]
     metric: ClassVar[str]
     mode: ClassVar[str]
+    headlines: ClassVar[tuple[str, ...]] = ()
+    pictures: ClassVar[tuple[str, ...]] = ()
+    balances: ClassVar[bool] = False
+    has_columns: ClassVar[bool] = False
 
     @abstractmethod
     def load(self, request: Request) -> Any:
@@ -75,6 +99,36 @@ class Task(ABC):
         Raises:
             ValueError: the data do not fit the task; the sentence says how.
         """
+
+    def read(self, request: Request) -> Any:
+        """Read one part whole, such as rows to evaluate a model on.
+
+        Args:
+            request: what to read, with the `label_names` of the model.
+
+        Returns:
+            A part, as `load` has them.
+
+        Raises:
+            ValueError: the data do not fit the task; the sentence says how.
+        """
+        return self.load(replace(request, validation=None, test=None)).train
+
+    def encode(self, preset: "Preset", part: Any, max_length: int) -> "Encoded":
+        """Tokenize a part, to find out how long its texts are.
+
+        Args:
+            preset: whose tokenizer counts.
+            part: of the splits.
+            max_length: longest text, in tokens.
+
+        Returns:
+            The rows, cut to `max_length`; they know their full lengths.
+        """
+        from kbert.text import Preprocessor
+
+        preprocessor = Preprocessor(preset.tokenizer, max_length=max_length)
+        return preprocessor.encode(part.texts, part.text_pairs)
 
     @abstractmethod
     def build(
@@ -109,6 +163,24 @@ class Task(ABC):
             model: as `build` made it.
             optimizer: any.
         """
+
+    def prepare(self, model: "Model", train: Any) -> None:
+        """Take from the training labels what the model has to know before it trains.
+
+        Args:
+            model: as `build` made it.
+            train: part to train on.
+        """
+        return  # most tasks need nothing
+
+    def finish(self, model: "Model", validation: Any) -> None:
+        """Settle what is chosen after training, such as thresholds.
+
+        Args:
+            model: trained; its weights and `metadata` may change.
+            validation: part to choose with, or `None`.
+        """
+        return  # most tasks choose nothing
 
     def feed(self, model: "Model", part: Any, batch_size: int, seed: int | None) -> Any:
         """Return what `model.fit` takes for a part.
@@ -153,6 +225,44 @@ class Task(ABC):
             Figure name to `{"value", "low", "high"}` (95 % bootstrap intervals), and
             tables under other names, as `evaluation.compute_metrics` does.
         """
+
+    def find_options(self, model: "Model") -> dict[str, Any]:
+        """Find what `measure` has to know of a model, such as thresholds.
+
+        Args:
+            model: trained.
+
+        Returns:
+            Further arguments of `measure`; none unless the task has some.
+        """
+        return {}
+
+    def find_mistakes(
+        self, part: Any, predictions: Any, label_names: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """Find the rows that a report shows among the mistakes.
+
+        Args:
+            part: labelled rows.
+            predictions: as `predict` returns them.
+            label_names: names of the label ids.
+
+        Returns:
+            Rows as `evaluation.find_mistakes` makes them; none unless the task does.
+        """
+        return []
+
+    def name_labels(self, part: Any, label_names: Sequence[str]) -> list[Any]:
+        """Write the labels of a part as `tabulate` writes predicted ones.
+
+        Args:
+            part: labelled rows.
+            label_names: names of the label ids.
+
+        Returns:
+            A value a row; the names of label ids unless the task says otherwise.
+        """
+        return [label_names[label] for label in part.labels]
 
     @abstractmethod
     def tabulate(

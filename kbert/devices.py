@@ -1,4 +1,4 @@
-"""Where a recipe computes."""
+"""Where a model is built and computes."""
 
 import contextlib
 from contextlib import AbstractContextManager

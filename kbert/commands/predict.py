@@ -1,0 +1,63 @@
+"""`kbert predict`: add predictions to a table of texts."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tyro.conf import Positional
+
+from kbert import cli
+from kbert.commands.output import print_json, reserving
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """Add the predictions of a trained model to a table of texts."""
+
+    run: Positional[str]  # folder that kbert train wrote
+    file: Positional[str]  # CSV, TSV, JSON lines or Parquet; -: texts, one a line
+    out: str | None = None  # file to write, in the same format; else standard output
+    text: str | None = None  # column of the texts; else as in training
+    text_pair: str | None = None  # column of the second texts; else as in training
+    batch_size: int = 32  # texts a batch
+    delimiter: str | None = None  # character between a file's fields; else by its name
+    encoding: str | None = None  # of text files; else utf-8
+    json: bool = False  # print one JSON object: counts, or the rows without --out
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be used."""
+        cli.require_at_least(self, "batch_size", 1)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        argv: its flags.
+
+    Returns:
+        Exit code.
+    """
+    return cli.run_recipe(Flags, run, argv, prog="kbert predict")
+
+
+def run(flags: Flags) -> None:
+    """Predict as the flags say.
+
+    Args:
+        flags: of the command.
+    """
+    from kbert.runs import predict
+
+    given = {name: value for name, value in vars(flags).items() if value is not None}
+    is_json = given.pop("json")
+    out = given.pop("out", None if is_json else "-")
+    with reserving(is_json):
+        found = predict(given.pop("run"), given.pop("file"), out, **given)
+    if is_json and out is None:
+        rows = found.astype(object).where(found.notna(), None).to_dict("records")
+        print_json({"num_rows": len(rows), "rows": rows})
+    elif is_json:
+        print_json(vars(found))
+    elif out != "-":
+        print(f"Wrote {found.num_rows:,} rows to {found.path}", file=sys.stderr)

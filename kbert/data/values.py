@@ -1,0 +1,239 @@
+"""Labels that are no classes: several a row, and scores.
+
+Several labels a row come as a column of names with a mark between them, as a column of
+lists, or as several columns of 0 and 1. All become one column of names with a mark
+between them that no name has, so that rows are compared, hashed and shown as ever.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from kbert.data.labels import sort_names
+
+if TYPE_CHECKING:
+    from kbert.data.sources import Source
+
+Kind = Literal["classes", "several", "scores"]
+KINDS_OF_LABELS = ("classes", "several", "scores")
+_MARK = "\x1f"  # ASCII's unit separator
+_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+_LISTED_NAMES = 20
+
+
+def join_labels(source: "Source", separator: str | None) -> "Source":
+    """Make one column of names of whatever holds the labels of a source.
+
+    Args:
+        source: read, its `label` a column or several columns of 0 and 1.
+        separator: what stands between the labels of a row in a column of text;
+            `None`: one of `;`, `|` and `,`, the first that occurs.
+
+    Returns:
+        The source with one label column. A row without labels is empty, not null.
+
+    Raises:
+        ValueError: a column is missing, or holds something else.
+    """
+    if source.label is None:
+        return source
+    if not isinstance(source.label, str):
+        return _join_columns(source, tuple(source.label))
+    if source.label not in source.table.column_names:
+        return source  # what is missing is said where all columns are checked
+    place = source.table.column_names.index(source.label)
+    column = source.table.column(place)
+    kind = column.type
+    values = column.to_pylist()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        parts = [[] if row is None else [str(v) for v in row] for row in values]
+    else:
+        mark = separator or _find_mark(values)
+        texts = ["" if value is None else str(value) for value in values]
+        parts = [text.split(mark) if mark else [text] for text in texts]
+    joined = pa.array([_join(row) for row in parts], pa.large_string())
+    table = source.table.set_column(place, source.label, joined)
+    return replace(source, table=table)
+
+
+def _join(names: Sequence[str]) -> str:
+    return _MARK.join(dict.fromkeys(n.strip() for n in names if n.strip()))
+
+
+def _find_mark(values: Sequence[Any]) -> str | None:
+    texts = [value for value in values if isinstance(value, str)]
+    return next((m for m in (";", "|", ",") if any(m in text for text in texts)), None)
+
+
+def _join_columns(source: "Source", labels: tuple[str, ...]) -> "Source":
+    flags = []
+    for name in labels:
+        if name not in source.table.column_names:
+            raise ValueError(
+                f"{source.name} has no column {name!r}; it has "
+                f"{', '.join(source.table.column_names[:_LISTED_NAMES])}."
+            )
+        where = f"column {name!r} of {source.name}"
+        flags.append(_read_flags(source.table.column(name).to_pylist(), where))
+    names = np.array(labels, object)
+    joined = [_join(names[row].tolist()) for row in np.array(flags, bool).T]
+    label = ", ".join(labels)
+    table = source.table.append_column(label, pa.array(joined, pa.large_string()))
+    return replace(source, table=table, label=label, class_names=labels)
+
+
+def _read_flags(values: Sequence[Any], where: str) -> list[bool]:
+    flags = []
+    for row, value in enumerate(values):
+        text = str(value).strip().lower()
+        if text not in (*_YES, *_NO):
+            raise ValueError(
+                f"{where} must be 0 or 1 in every row to be a label; row {row:,} has "
+                f"{value!r}. Correct it, or leave the column out."
+            )
+        flags.append(text in _YES)
+    return flags
+
+
+def find_names(
+    source: "Source", label_names: Sequence[str] | None, where: str
+) -> tuple[str, ...]:
+    """Find the labels that rows can have.
+
+    Args:
+        source: of the training rows, joined.
+        label_names: what the user has named; `None`: those that occur.
+        where: the column in words.
+
+    Returns:
+        Names in id order: the user's, the columns', or sorted.
+
+    Raises:
+        ValueError: there are fewer than two.
+    """
+    given = source.class_names if label_names is None else label_names
+    if given is not None:
+        names = tuple(map(str, given))
+    else:
+        assert source.labels is not None
+        rows = source.labels.unique().to_pylist()
+        names = sort_names({name for row in rows for name in _split(row)})
+    if len(names) < 2:
+        raise ValueError(
+            f"{where} has {len(names)} different labels, and several are needed; check "
+            "the column, or what separates the labels of a row (separator=)."
+        )
+    return names
+
+
+def _split(row: str | None) -> list[str]:
+    return row.split(_MARK) if row else []
+
+
+def read_several(
+    column: pa.Array, names: Sequence[str], where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read joined labels.
+
+    Args:
+        column: names with a mark between them, n rows.
+        names: in id order.
+        where: the column in words.
+
+    Returns:
+        int32 (n,), the same number for equal sets as written; float32 (n, num_labels),
+        1 where a row has the label, else 0.
+
+    Raises:
+        ValueError: a row has a label that is not among the names.
+    """
+    encoded = column.dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    ids = {name: number for number, name in enumerate(names)}
+    rows = encoded.dictionary.to_pylist()
+    table = np.zeros((len(rows) + 1, len(names)), np.float32)
+    for code, row in enumerate(rows):
+        for name in _split(row):
+            if name not in ids:
+                listed = ", ".join(map(repr, list(ids)[:_LISTED_NAMES]))
+                raise ValueError(
+                    f"{where} has the label {name!r} in row "
+                    f"{int(np.argmax(codes == code)):,}, which is not among the labels "
+                    f"{listed}; correct the row, or name every label in label_names=."
+                )
+            table[code, ids[name]] = 1
+    return codes.astype(np.int32), table[codes]
+
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+
+
+def read_scores(column: pa.Array, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read numbers.
+
+    Args:
+        column: numbers, or texts that are, n rows.
+        where: the column in words.
+
+    Returns:
+        int32 (n,), the same number for equal scores, -1 for null; float32 (n,).
+
+    Raises:
+        ValueError: a value is no number, or infinite.
+    """
+    encoded = column.dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    values = encoded.dictionary.to_pylist()
+    scores = np.full(len(values) + 1, np.nan, np.float32)
+    for code, value in enumerate(values):
+        scores[code] = _read_score(value)
+        if not np.isfinite(scores[code]) and not _is_null(value):
+            raise ValueError(
+                f"{where} must hold numbers; row {int(np.argmax(codes == code)):,} has "
+                f"{value!r}. Correct it, or name another label column."
+            )
+    nulls = np.array([_is_null(value) for value in values] + [True])
+    return np.where(nulls[codes], -1, codes).astype(np.int32), scores[codes]
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or value != value or not str(value).strip()
+
+
+def _read_score(value: Any) -> float:
+    if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
+        return float("nan")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def check_values(values: np.ndarray, names: Sequence[str], where: str) -> None:
+    """Refuse training rows that a model cannot learn from.
+
+    Args:
+        values: float32 (n,) scores, or (n, num_labels) of 0 and 1.
+        names: of the labels; `()` for scores.
+        where: the column in words.
+
+    Raises:
+        ValueError: all scores are equal, or a label has no row or all of them.
+    """
+    if values.ndim == 1:
+        if values.min() == values.max():
+            raise ValueError(
+                f"{where} has one score only, {values[0]:g}, among the rows; there is "
+                "nothing to learn. Add rows, or name another label column."
+            )
+        return
+    counts = values.sum(axis=0)
+    for number in np.flatnonzero(counts == 0)[:1]:
+        raise ValueError(
+            f"the label {names[number]!r} of {where} has no row to train on; add rows "
+            "that have it, or leave it out."
+        )

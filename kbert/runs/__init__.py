@@ -1,0 +1,8 @@
+"""Runs: from a file to a trained model with its report, and what to do with it."""
+
+from kbert.runs.evaluation import evaluate
+from kbert.runs.prediction import predict
+from kbert.runs.trained import TrainedRun, load_run
+from kbert.runs.training import train
+
+__all__ = ["TrainedRun", "evaluate", "load_run", "predict", "train"]

@@ -1,0 +1,69 @@
+"""What a training says on the console."""
+
+from kbert.callbacks import format_seconds
+from kbert.presets import count_parameters
+from kbert.report.wording import figure, metric_name
+from kbert.runs.plan import Plan
+from kbert.runs.trained import MODEL_FILE, REPORT_FILE, TrainedRun
+
+_PARTS = {"train": "to train on", "validation": "to validate with", "test": "to test"}
+_LISTED_NAMES = 10
+
+
+def announce(plan: Plan) -> None:
+    """Say what is about to be trained, and what was guessed.
+
+    Args:
+        plan: what is trained.
+    """
+    splits, settings = plan.splits, plan.settings
+    counts = [
+        f"{len(part):,} {_PARTS[name] if name in plan.labelled_parts else 'unlabelled'}"
+        for name, part in splits.parts.items()
+    ]
+    size = count_parameters(plan.preset.config) / 1e6
+    print(f"Data      {splits.source}:")
+    print(f"          {', '.join(counts)}")
+    for finding in plan.findings:
+        print(f"Guessed   {finding}")
+    names = splits.label_names
+    more = f" and {len(names) - _LISTED_NAMES} more" * (len(names) > _LISTED_NAMES)
+    listed = f": {', '.join(names[:_LISTED_NAMES])}{more}" if names else ""
+    print(f"Task      {plan.task.name}{listed}")
+    for sentence in splits.findings.summary():
+        print(f"Found     {sentence}")
+    for notice in plan.notices:
+        print(f"Note      {notice}")
+    print(f"Preset    {plan.preset.name} ({size:.1f} million weights)")
+    print(
+        f"Settings  at most {settings.epochs} epochs, batch {settings.batch_size}, "
+        f"rate {settings.learning_rate:g}, texts up to {settings.max_length} tokens, "
+        f"seed {plan.request.seed}",
+        flush=True,
+    )
+
+
+def summarise(run: TrainedRun) -> None:
+    """Print the result and where everything is.
+
+    Args:
+        run: trained.
+    """
+    shown = []
+    for name in run.task.headlines:
+        row = run.metrics.get(name) or {}
+        if row.get("value") is not None:
+            ends = ""
+            if row.get("low") is not None:
+                ends = f" ({figure(row['low'])} to {figure(row['high'])})"
+            shown.append(f"{metric_name(name)} {figure(row['value'])}{ends}")
+    epochs = len(run.report["history"])
+    print(f"Result    on {run.metrics['num_examples']:,} rows ({run.split}):")
+    for line in shown:
+        print(f"          {line}")
+    print(
+        f"Kept      epoch {run.report['kept_epoch']} of {epochs}, in "
+        f"{format_seconds(run.report['seconds']['total'])}"
+    )
+    print(f"Report    {run.path / REPORT_FILE}")
+    print(f"Model     {run.path / MODEL_FILE}", flush=True)

@@ -1,0 +1,50 @@
+"""Measure a trained model on labelled texts that it has not seen."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from kbert.runs.trained import Figures, TrainedRun, load_run
+
+
+def evaluate(
+    run: str | os.PathLike | TrainedRun,
+    source: Any,
+    *,
+    text: str | None = None,
+    label: Any = None,
+    text_pair: str | None = None,
+    limit: int | None = None,
+    batch_size: int = 32,
+    **reading: Any,
+) -> Figures:
+    """Measure a trained model on labelled texts.
+
+    Args:
+        run: folder that `train` wrote, or what it returned.
+        source: path of a file, or anything else that `kbert.load_split` reads.
+        text: column of the texts; `None`: as in training.
+        label: column of the labels, likewise.
+        text_pair: column of the second texts of pairs, likewise.
+        limit: most rows to use, the first ones.
+        batch_size: rows a batch.
+        **reading: further arguments of `kbert.load_split`, such as `delimiter`.
+
+    Returns:
+        Figure name to `value`, `low` and `high` (95 % interval), and tables, as
+        `kbert.evaluation.compute_metrics` has them; notebooks show a table.
+
+    Raises:
+        FileNotFoundError: the file or the run is missing.
+        ValueError: the rows do not fit the model; the sentence says how.
+    """
+    run = load_run(run)
+    request = run.request(
+        source, text=text, label=label, text_pair=text_pair, reading=reading
+    )
+    part = run.task.read(request)[:limit]
+    predictions = run.task.predict(run.model, part, batch_size=batch_size)
+    options = run.task.find_options(run.model)
+    metrics = run.task.measure(part, predictions, run.label_names, **options)
+    name = Path(source).name if isinstance(source, str | os.PathLike) else "the data"
+    return Figures(metrics, run.task.headlines, name)

@@ -1,0 +1,219 @@
+"""What a training came to: figures, predictions of the held-out rows, the report."""
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kbert import report
+from kbert.presets import EMBEDDED_PRESET, count_parameters
+from kbert.report.plain import to_plain
+from kbert.runs.plan import Plan
+from kbert.runs.trained import TrainedRun
+
+if TYPE_CHECKING:
+    from kbert.models import Model
+
+PREDICTIONS_FILE = "predictions.csv"
+
+
+def write_outcome(
+    plan: Plan,
+    model: "Model",
+    folder: report.RunFolder,
+    epochs: Sequence[Mapping[str, Any]],
+    started: float,
+) -> TrainedRun:
+    """Measure a trained model and write everything about it into its folder.
+
+    Args:
+        plan: what was trained.
+        model: trained.
+        folder: of the run.
+        epochs: a dict an epoch, as `Progress` remembers them.
+        started: `time.perf_counter` when the run began.
+
+    Returns:
+        The run.
+    """
+    part = plan.splits.parts[plan.split]
+    predictions = plan.task.predict(model, part)
+    folder.write_csv(PREDICTIONS_FILE, _tabulate(plan, model, part, predictions))
+    run = _build_run(plan, model, epochs, part, predictions)
+    run.seconds = {
+        "train": sum(epoch["seconds"] for epoch in epochs),
+        "total": time.perf_counter() - started,
+    }
+    report.write_report(folder, run)
+    return TrainedRun(folder.path, run.config, run.to_json(), model)
+
+
+def _build_run(
+    plan: Plan,
+    model: "Model",
+    epochs: Sequence[Mapping[str, Any]],
+    part: Any,
+    predictions: Any,
+) -> report.Run:
+    task, splits = plan.task, plan.splits
+    max_length = plan.settings.max_length
+    encoded = task.encode(plan.preset, splits.train, max_length)
+    data = report.describe_data(splits, encoded.truncation, max_length=max_length)
+    return report.Run(
+        recipe=task.name,
+        title=f"{_name_source(plan)}: {task.name}",
+        question=f"A model that {task.words}.",
+        command=write_command(plan),
+        preset={
+            "name": plan.preset.name,
+            "source": plan.preset.source,
+            "num_parameters": count_parameters(plan.preset.config),
+        },
+        data=data,
+        device=describe_device(model),
+        seed=plan.request.seed,
+        config=describe_plan(plan, model),
+        history=epochs,
+        metrics=task.measure(
+            part, predictions, splits.label_names, **task.find_options(model)
+        ),
+        notices=plan.notices,
+        label_names=splits.label_names,
+        mistakes=task.find_mistakes(part, predictions, splits.label_names),
+        pictures=task.pictures,
+        headlines=task.headlines,
+        labels=part.labels if task.pictures else None,
+        probabilities=predictions if task.pictures else None,
+        lengths=encoded.full_lengths,
+        split=plan.split,
+        kept_epoch=find_kept_epoch(plan, epochs),
+    )
+
+
+def _name_source(plan: Plan) -> str:
+    source = plan.request.source
+    return Path(source).name if isinstance(source, str | Path) else "texts in memory"
+
+
+def _tabulate(
+    plan: Plan, model: "Model", part: Any, predictions: Any
+) -> list[dict[str, Any]]:
+    """Put the held-out rows beside what was predicted for them."""
+    columns: dict[str, Any] = {"row": part.rows.tolist(), "text": part.texts}
+    if getattr(part, "text_pairs", None) is not None:
+        columns["text_pair"] = part.text_pairs
+    columns["true_label"] = plan.task.name_labels(part, plan.splits.label_names)
+    columns |= plan.task.tabulate(model, part, predictions)
+    names = list(columns)
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def describe_plan(plan: Plan, model: "Model") -> dict[str, Any]:
+    """Return every setting of a run, for `config.json` and its report.
+
+    Args:
+        plan: what is trained.
+        model: what came of it.
+
+    Returns:
+        Names and plain values.
+    """
+    request = plan.request
+    return {
+        "task": plan.task.name,
+        "source": _describe_source(request.source),
+        "text": request.text,
+        "label": request.label,
+        "text_pair": request.text_pair,
+        "validation": _describe_source(request.validation),
+        "test": _describe_source(request.test),
+        "limit": request.limit,
+        **to_plain(request.reading),
+        "preset": plan.preset.name,
+        **asdict(plan.settings),
+        "freeze": plan.frozen,
+        "class_weight": plan.class_weight,
+        "precision": str(model.backbone.compute_precision).split(".")[-1],
+        "seed": request.seed,
+        "label_names": list(plan.splits.label_names),
+    }
+
+
+def _describe_source(source: Any) -> Any:
+    """Return a share or path as it is, and something in memory in words."""
+    if source is None or isinstance(source, int | float | str):
+        return source
+    return str(source) if isinstance(source, Path) else "in memory"
+
+
+def describe_device(model: "Model") -> dict[str, Any]:
+    """Describe where the weights are, and what the products run in.
+
+    Args:
+        model: on the device.
+
+    Returns:
+        As `report.describe_device`, with `precision`.
+    """
+    kind = model.weights[0].value.device.type
+    device = report.describe_device()
+    if device["kind"] != kind:  # --device cpu on a machine with a GPU
+        cpu = report.describe_environment(())["cpu"]
+        device = {"kind": kind, "name": cpu["name"]}
+    return {**device, "precision": str(model.backbone.compute_precision).split(".")[-1]}
+
+
+def find_kept_epoch(plan: Plan, epochs: Sequence[Mapping[str, Any]]) -> int:
+    """Find the epoch whose weights the model has.
+
+    Args:
+        plan: what was trained.
+        epochs: a dict an epoch.
+
+    Returns:
+        Its number, from 1.
+    """
+    metric = f"val_{plan.task.metric}"
+    if plan.splits.validation is None:
+        return len(epochs)
+    choose = max if plan.task.mode == "max" else min
+    return choose(epochs, key=lambda epoch: epoch[metric])["epoch"]
+
+
+def write_command(plan: Plan) -> str:
+    """Write the command that repeats a run, with the flags that matter.
+
+    Args:
+        plan: what is trained.
+
+    Returns:
+        A line for a shell.
+    """
+    request, settings = plan.request, plan.settings
+    label = request.label
+    flags = {
+        "task": plan.task.name,
+        "text": request.text,
+        "label": label if label is None or isinstance(label, str) else ",".join(label),
+        "text-pair": request.text_pair,
+        "validation": _describe_source(request.validation) or 0,
+        "test": _describe_source(request.test) or 0,
+        "limit": request.limit,
+        **request.reading,
+        "preset": None if plan.preset.name == EMBEDDED_PRESET else plan.preset.name,
+        "epochs": settings.epochs,
+        "batch-size": settings.batch_size,
+        "learning-rate": f"{settings.learning_rate:g}",
+        "max-length": settings.max_length,
+        "class-weight": plan.class_weight,
+        "freeze": plan.frozen,
+        "seed": request.seed,
+    }
+    words = ["kbert", "train", str(_describe_source(request.source))]
+    for name, value in flags.items():
+        if value is not None:
+            words += ["--" + name.replace("_", "-"), str(value)]
+    return shlex.join(words)

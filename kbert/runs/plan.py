@@ -1,0 +1,183 @@
+"""What a training is going to do: the data, the task, the encoder, the settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from kbert.data.folders import find_parts
+from kbert.presets import EMBEDDED_PRESET, load_preset
+from kbert.runs.defaults import COUNTED_ROWS, Settings, choose_settings, choose_share
+from kbert.tasks import Request, Task, find_task, guess_task
+from kbert.tasks.columns import Glance, complete, look
+from kbert.tasks.guess import guess_by_format
+
+if TYPE_CHECKING:
+    from kbert.presets import Preset
+
+ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is going to be trained.
+
+    Args:
+        task: what the model does.
+        request: the data, with every column named.
+        splits: the data, read.
+        preset: the encoder that training starts from.
+        settings: how it is trained.
+        frozen: layers that do not train, from the bottom; `all` or `None`.
+        class_weight: as `Model.fit` takes it.
+        precision: format of the matrix products.
+        findings: clauses on what was found out about the data, such as columns.
+        notices: sentences that head the report.
+    """
+
+    task: Task
+    request: Request
+    splits: Any
+    preset: "Preset"
+    settings: Settings
+    frozen: int | str | None
+    class_weight: Any
+    precision: str
+    findings: tuple[str, ...]
+    notices: tuple[str, ...]
+
+    @property
+    def split(self) -> str:
+        """Name of the part that the model is measured on."""
+        parts = self.splits.parts
+        for name in ("test", "validation"):
+            if name in parts and _has_labels(parts[name]):
+                return name
+        return "train"
+
+    @property
+    def labelled_parts(self) -> dict[str, Any]:
+        """The parts that have labels, by name."""
+        return {k: v for k, v in self.splits.parts.items() if _has_labels(v)}
+
+
+def _has_labels(part: Any) -> bool:
+    return getattr(part, "labels", None) is not None
+
+
+def build_plan(
+    request: Request,
+    task: str | None,
+    preset: Any,
+    *,
+    frozen: int | str | None,
+    class_weight: Any,
+    precision: str,
+    chosen: Mapping[str, Any],
+) -> Plan:
+    """Read the data and decide what the user has left open.
+
+    Args:
+        request: what to read; columns may be missing, and shares may be `None` for
+            the default or 0 for none.
+        task: its name, or `None` to guess.
+        preset: as `kbert.load_preset` takes it; `None` for the embedded one.
+        frozen: layers that do not train, `all` or `None`.
+        class_weight: as `Model.fit` takes it.
+        precision: format of the matrix products.
+        chosen: fields of `Settings` that the user has set; `None` is unset.
+
+    Returns:
+        The plan.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        PresetError: the preset cannot be used.
+        ValueError: the data or a setting cannot be used.
+    """
+    found_task, request, findings = _find_task(request, task)
+    if class_weight is not None and not found_task.balances:
+        raise ValueError(
+            f"class_weight (--class-weight) is for classes; the task {found_task.name} "
+            f"has none. Leave it out."
+        )
+    encoder = load_preset(EMBEDDED_PRESET if preset is None else preset)
+    splits = found_task.load(request)
+    plan = Plan(
+        task=found_task,
+        request=request,
+        splits=splits,
+        preset=encoder,
+        settings=_choose(found_task, splits, encoder, frozen, chosen),
+        frozen=frozen,
+        class_weight=class_weight,
+        precision=precision,
+        findings=tuple(findings),
+        notices=(),
+    )
+    return replace(plan, notices=tuple(_find_notices(plan)))
+
+
+def _find_task(request: Request, name: str | None) -> tuple[Task, Request, list[str]]:
+    """Find the task, the columns, and what each part gets."""
+    task = None if name is None else find_task(name)
+    findings: list[str] = []
+    glance = None
+    has_columns = guess_by_format(request) is None if task is None else task.has_columns
+    if has_columns:
+        glance = look(request)
+        request, findings = complete(request, glance)
+    if task is None:
+        task, why = guess_task(request, glance)
+        findings.append(f"the task is {task.name}, since {why}")
+    return task, _share(request, glance), findings
+
+
+def _share(request: Request, glance: Glance | None) -> Request:
+    """Replace shares that were not named by the default, and 0 by no part."""
+    num_rows = 0 if glance is None else glance.num_rows
+    share = choose_share(min(num_rows, request.limit or num_rows))
+    own = find_parts(request.source) if glance is not None else {}
+    wanted: dict[str, Any] = {}
+    for name in ("validation", "test"):
+        asked = getattr(request, name)
+        if asked is None:
+            wanted[name] = None if name in own else share
+        else:
+            is_none = isinstance(asked, int | float) and asked == 0
+            wanted[name] = None if is_none else asked
+    return replace(request, **wanted)
+
+
+def _choose(
+    task: Task,
+    splits: Any,
+    preset: "Preset",
+    frozen: int | str | None,
+    chosen: Mapping[str, Any],
+) -> Settings:
+    given = {name: value for name, value in chosen.items() if value is not None}
+    longest = preset.config.max_sequence_length
+    counted = task.encode(preset, splits.train[:COUNTED_ROWS], longest)
+    settings = choose_settings(
+        len(splits.train),
+        preset.config,
+        counted.full_lengths,
+        is_frozen=frozen == ALL,
+        batch_size=given.get("batch_size"),
+    )
+    return replace(settings, **given)
+
+
+def _find_notices(plan: Plan) -> list[str]:
+    """Say what a reader of the figures has to know first."""
+    if plan.split == "test":
+        return []
+    if plan.split == "train":
+        return [
+            "No rows were held out: the figures are those of the rows that the model "
+            "was trained on, and tell nothing about others."
+        ]
+    return [
+        "No labelled test rows were held out: the figures are those of the rows that "
+        "the best epoch was chosen with, and flatter the model a little."
+    ]

@@ -1,0 +1,254 @@
+"""Predict texts of any number: a table in, the same table with predictions out."""
+
+import contextlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from kbert.data.files import Reading
+from kbert.data.folders import find_parts
+from kbert.data.sources import read_table
+from kbert.report import RunFolder
+from kbert.runs.tables import Added, Lines, Parquet, Table, open_table
+from kbert.runs.trained import TrainedRun, load_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STANDARD = "-"
+_PREFIX = "predicted_"
+
+
+@dataclass
+class Written:
+    """What a prediction wrote.
+
+    Args:
+        path: of the file, or `-` for standard output.
+        num_rows: rows predicted.
+        label_counts: how often each label was predicted.
+    """
+
+    path: str
+    num_rows: int = 0
+    label_counts: Counter = field(default_factory=Counter)
+
+
+def predict(
+    run: str | os.PathLike | TrainedRun,
+    source: Any,
+    out: str | os.PathLike | None = None,
+    *,
+    text: str | None = None,
+    text_pair: str | None = None,
+    batch_size: int = 32,
+    **reading: Any,
+) -> Any:
+    """Predict every row of a table, however long it is.
+
+    Args:
+        run: folder that `train` wrote, or what it returned.
+        source: path of a CSV, TSV, JSON lines or Parquet file, which is read some
+            rows at a time; `-` for standard input, one text a line; a list of texts
+            or of pairs; a DataFrame, `datasets.Dataset` or `pyarrow.Table`.
+        out: file to write, in the format of `source`; `-` for standard output; `None`
+            returns the rows instead.
+        text: column of the texts; `None`: as in training.
+        text_pair: column of the second texts of pairs, likewise.
+        batch_size: texts a batch.
+        **reading: further arguments of `kbert.load_split`, such as `delimiter`.
+
+    Returns:
+        The input's columns and the predictions': of a classifier `label`,
+        `probability` and `probability_<label>` for each label. A column whose name
+        the input has already is called `predicted_<name>`. With `out`, what was
+        written.
+
+    Raises:
+        FileNotFoundError: the file or the run is missing.
+        ValueError: the rows do not fit the model; the sentence says how.
+        OSError: the file cannot be written; what was there is untouched.
+
+    Example:
+        >>> kbert.predict("runs/first", ["what a film"])
+        >>> kbert.predict("runs/first", "new.csv", out="predicted.csv")
+    """
+    run = load_run(run)
+    request = run.request(source, text=text, text_pair=text_pair, reading=reading)
+    names = [str(request.text or "text")]
+    if request.text_pair is not None:
+        names.append(request.text_pair)
+    if not isinstance(source, str | os.PathLike):
+        return _predict_memory(run, source, names, out, batch_size)
+    table = _open(source, names, Reading(**request.reading))
+    written = Written("" if out is None else str(out))
+    chunks = _predict_chunks(run, table, names, batch_size, written)
+    if out is None:
+        return _to_frame(table, chunks)
+    if str(out) == STANDARD:
+        if isinstance(table, Parquet):
+            raise ValueError("Parquet cannot be written to standard output; pass out=.")
+        table.write(sys.stdout, chunks)
+    else:
+        with _replacing(Path(out), source, table) as file:
+            table.write(file, chunks)
+    return written
+
+
+def _open(source: Any, names: Sequence[str], reading: Reading) -> Table:
+    if str(source) == STANDARD:
+        return Lines(sys.stdin.buffer, names)
+    table = open_table(Path(source), reading)
+    for name in names:
+        table.require(name)
+    return table
+
+
+def _predict_chunks(
+    run: TrainedRun,
+    table: Table,
+    names: Sequence[str],
+    batch_size: int,
+    written: Written,
+) -> Iterator[tuple[Any, Added]]:
+    """Yield each chunk with the columns that are added to it."""
+    for chunk in table.read():
+        columns = [
+            check_texts(table.column(chunk, name), name, written.num_rows)
+            for name in names
+        ]
+        added = _predict_columns(run, columns, table.names, batch_size)
+        written.num_rows += len(columns[0])
+        written.label_counts.update(
+            value for value in next(iter(added.values())) if isinstance(value, str)
+        )
+        yield chunk, added
+    if not written.num_rows:
+        raise ValueError(f"{table.path} holds no rows; there is nothing to predict.")
+
+
+def _predict_columns(
+    run: TrainedRun, columns: Sequence[list], taken: Sequence[str], batch_size: int
+) -> dict[str, list]:
+    inputs = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+    predictions = run.task.predict(run.model, inputs, batch_size=batch_size)
+    added = run.task.tabulate(run.model, inputs, predictions)
+    return {
+        _PREFIX + name if name in taken else name: values
+        for name, values in added.items()
+    }
+
+
+def check_texts(values: list[Any], name: str, first_row: int = 0) -> list[Any]:
+    """Refuse a column that holds no texts.
+
+    Args:
+        values: of the column; `None` is an empty text.
+        name: of the column.
+        first_row: number of the first row.
+
+    Returns:
+        Texts, or lists of words where the column holds such.
+
+    Raises:
+        ValueError: a value is something else; its row is named.
+    """
+    for row, value in enumerate(values):
+        if value is not None and not isinstance(value, str | list):
+            raise ValueError(
+                f"column {name!r} holds no text in row {first_row + row:,}: {value!r}. "
+                "Name the column of the texts: --text, in Python text=."
+            )
+    return ["" if value is None else value for value in values]
+
+
+@contextlib.contextmanager
+def _replacing(out: Path, source: Any, table: Table) -> Iterator[IO]:
+    """Let a block write a file that takes its place once it is whole."""
+    out = out.expanduser()
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder; name a file in it to write.")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {out.parent}; create it first.")
+    if str(source) != STANDARD:
+        if out.exists() and out.samefile(source):
+            raise ValueError(
+                f"{out} is the input, which is never changed; name another."
+            )
+        suffix = Path(source).suffix
+        if out.suffix.lower() != suffix.lower():
+            raise ValueError(
+                f"predictions are written in the format of the input; name the file "
+                f"{out.with_suffix(suffix).name!r} instead of {out.name!r}."
+            )
+    with RunFolder(out.parent).replacing(out.name) as temporary:
+        if isinstance(table, Parquet):
+            with temporary.open("wb") as file:
+                yield file
+        else:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                yield file
+
+
+# === In memory ===
+
+
+def _predict_memory(
+    run: TrainedRun, source: Any, names: Sequence[str], out: Any, batch_size: int
+) -> "pd.DataFrame":
+    import pandas as pd
+
+    if out is not None:
+        raise ValueError(
+            "out= is for files; predictions of what is in memory are returned."
+        )
+    if isinstance(source, list | tuple):
+        frame = _frame_texts(list(source), names)
+    elif isinstance(source, pd.DataFrame):
+        frame = source.copy()
+    else:
+        reading = Reading(text=names[0], label=None)
+        frame = read_table(find_parts(source)["train"], reading).to_pandas()
+    for name in names:
+        if name not in frame.columns:
+            raise ValueError(
+                f"the data have no column {name!r}; they have "
+                f"{', '.join(map(str, frame.columns))}. Name it: text=."
+            )
+    values = [frame[name].astype(object) for name in names]
+    columns = [
+        check_texts(column.where(column.notna(), None).tolist(), name)
+        for name, column in zip(names, values, strict=True)
+    ]
+    if not len(frame):
+        raise ValueError("there are no texts to predict; pass at least one.")
+    added = _predict_columns(run, columns, list(frame.columns), batch_size)
+    more = pd.DataFrame(added, index=frame.index)
+    return pd.concat([frame, more], axis=1)
+
+
+def _frame_texts(texts: list, names: Sequence[str]) -> "pd.DataFrame":
+    import pandas as pd
+
+    if len(names) == 1:
+        return pd.DataFrame({names[0]: pd.Series(texts, dtype=object)})
+    for row, pair in enumerate(texts):
+        if not isinstance(pair, tuple | list) or len(pair) != len(names):
+            raise ValueError(
+                f"the model takes pairs of texts; row {row} is {str(pair)[:40]!r}."
+            )
+    return pd.DataFrame(texts, columns=list(names))
+
+
+def _to_frame(table: Table, chunks: Iterator[tuple[Any, Added]]) -> "pd.DataFrame":
+    import pandas as pd
+
+    parts = []
+    for chunk, added in chunks:
+        columns = {name: table.column(chunk, name) for name in table.names}
+        parts.append(pd.DataFrame({**columns, **added}))
+    return pd.concat(parts, ignore_index=True)

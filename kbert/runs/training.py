@@ -1,0 +1,253 @@
+"""From a file to a trained model with its report, in one call."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from kbert.report import RunFolder
+from kbert.runs.plan import ALL, Plan, build_plan
+from kbert.runs.trained import TrainedRun
+from kbert.tasks import Request
+
+if TYPE_CHECKING:
+    from kbert.callbacks import Progress
+    from kbert.models import Model
+
+
+def train(
+    source: Any,
+    *,
+    text: str | None = None,
+    label: Any = None,
+    text_pair: str | None = None,
+    task: str | None = None,
+    preset: Any = None,
+    validation: Any = None,
+    test: Any = None,
+    out: str | os.PathLike | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    max_length: int | None = None,
+    class_weight: Any = None,
+    freeze: int | str | None = None,
+    seed: int = 42,
+    precision: str = "auto",
+    device: str = "auto",
+    limit: int | None = None,
+    **reading: Any,
+) -> TrainedRun:
+    """Train a model on labelled texts, measure it and write its run folder.
+
+    Whatever is left out is chosen from the data and the encoder, and said.
+
+    Args:
+        source: path of a CSV, TSV, JSON lines or Parquet file, or anything else that
+            `kbert.load_splits` reads.
+        text: column of the texts; `None`: the one that can only be it.
+        label: column of the labels, or several columns of 0 and 1; `None`: likewise.
+        text_pair: column of the second texts of pairs.
+        task: `classify`, `multilabel`, `regress`, ...; `None`: guessed from the data.
+        preset: see `kbert.load_preset`; `None`: the embedded encoder.
+        validation: share of the rows that choose the best epoch, or a source of its
+            own; `None`: 15 % of the rows, at most 3,000; 0: none.
+        test: the same for the rows that the model is measured on.
+        out: folder of the run, new or empty; `None`: `runs/<task>-<time>`.
+        epochs: most passes over the training rows.
+        batch_size: rows a step.
+        learning_rate: highest, after the warm-up.
+        max_length: longest text, in tokens; what is longer is cut.
+        class_weight: `balanced`, or a dict with a weight for every label id.
+        freeze: layers of the encoder that do not train, from the bottom; `all`.
+        seed: of the split, the head, the batches and dropout.
+        precision: `auto`, `float32`, `bfloat16` or `float16`.
+        device: `auto`, `cpu`, `cuda` or `cuda:1` and the like.
+        limit: most rows to use of each source.
+        **reading: further arguments of `kbert.load_splits`, such as `delimiter`.
+
+    Returns:
+        The run: its model, its figures, its folder.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        PresetError: the preset cannot be used.
+        ValueError: the data or a setting cannot be used; the sentence says how.
+        OSError: the run folder cannot be written.
+        KeyboardInterrupt: with a sentence on what was kept.
+
+    Example:
+        >>> run = kbert.train("reviews.csv", text="review", label="stars")
+        >>> run.predict(["what a film"])
+    """
+    from kbert.devices import use_device
+    from kbert.runs import console
+
+    started = time.perf_counter()
+    RunFolder.check(out)
+    request = Request(
+        source=source,
+        text=text,
+        label=label,
+        text_pair=text_pair,
+        validation=validation,
+        test=test,
+        seed=seed,
+        limit=limit,
+        reading=reading,
+    )
+    plan = build_plan(
+        request,
+        task,
+        preset,
+        frozen=freeze,
+        class_weight=class_weight,
+        precision=precision,
+        chosen={
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "max_length": max_length,
+        },
+    )
+    console.announce(plan)
+    with use_device(device):
+        folder = RunFolder.create(out, recipe=plan.task.name)
+        return _run(plan, folder, started)
+
+
+def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
+    from kbert.callbacks import Progress
+    from kbert.runs import console, outcome
+
+    progress = Progress(num_texts=len(plan.splits.train))
+    with _keep_if_interrupted(plan, folder, progress):
+        model = build_model(plan)
+        fit(plan, model, progress)
+        folder.save_model(model)
+        run = outcome.write_outcome(plan, model, folder, progress.epochs, started)
+    console.summarise(run)
+    return run
+
+
+def build_model(plan: Plan) -> "Model":
+    """Build and compile the model of a plan.
+
+    Args:
+        plan: what is trained.
+
+    Returns:
+        The model, ready for `fit`.
+    """
+    from kbert import training
+
+    settings = plan.settings
+    training.set_seed(plan.request.seed)
+    model = plan.task.build(
+        plan.preset,
+        plan.splits.label_names,
+        dropout=settings.dropout,
+        max_length=settings.max_length,
+        precision=plan.precision,
+    )
+    if plan.frozen == ALL:
+        training.freeze(model)
+    elif plan.frozen:
+        training.freeze(model, int(plan.frozen), embeddings=True)
+    plan.task.prepare(model, plan.splits.train)
+    optimizer = training.adamw(
+        settings.learning_rate,
+        schedule="linear",
+        warmup=settings.warmup,
+        epochs=settings.epochs,
+        examples=len(plan.splits.train),
+        batch_size=settings.batch_size,
+        weight_decay=settings.weight_decay,
+    )
+    plan.task.compile(model, optimizer)
+    return model
+
+
+def fit(plan: Plan, model: "Model", progress: "Progress") -> None:
+    """Train a model and keep its best epoch.
+
+    Args:
+        plan: what is trained.
+        model: as `build_model` made it.
+        progress: shows and remembers the epochs.
+    """
+    import keras
+
+    task, settings, validation = plan.task, plan.settings, plan.splits.validation
+    callbacks: list[Any] = [progress]
+    if validation is not None:
+        best = keras.callbacks.EarlyStopping(
+            f"val_{task.metric}",
+            mode=task.mode,
+            patience=settings.patience,
+            restore_best_weights=True,
+        )
+        callbacks.append(best)
+        validation = task.feed(model, validation, settings.batch_size, None)
+    options = {} if plan.class_weight is None else {"class_weight": plan.class_weight}
+    model.fit(
+        task.feed(model, plan.splits.train, settings.batch_size, plan.request.seed),
+        validation_data=validation,
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        callbacks=callbacks,
+        verbose=0,
+        **options,
+    )
+    task.finish(model, plan.splits.validation)
+
+
+@contextlib.contextmanager
+def _keep_if_interrupted(
+    plan: Plan, folder: RunFolder, progress: "Progress"
+) -> Iterator[None]:
+    """Save the model as trained so far when the block is interrupted.
+
+    When the block fails with nothing written, the folder goes again.
+    """
+    from kbert.runs.outcome import describe_plan
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if progress.model is None:  # training had not begun
+            folder.release()
+            raise
+        with _undisturbed():
+            if not progress.finished:
+                plan.task.finish(progress.model, plan.splits.validation)
+            folder.save_model(progress.model)
+            folder.write_csv("history.csv", progress.epochs)
+            folder.write_json("config.json", describe_plan(plan, progress.model))
+        when = "after training"
+        if not progress.finished:
+            when = f"in epoch {len(progress.epochs) + 1} of {progress.params['epochs']}"
+        sentence = (
+            f"Stopped {when}; the model as trained so far (model.keras) and its "
+            f"history (history.csv) are in {folder.path}."
+        )
+        raise KeyboardInterrupt(sentence) from None
+    except Exception:
+        folder.release()
+        raise
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let a second Ctrl-C wait for nothing: what is being saved is saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
