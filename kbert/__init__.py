@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         training,
     )
     from kbert.data import Split, Splits, load_split, load_splits
+    from kbert.inspection import inspect
     from kbert.models import Model, build_classifier, load_backbone, load_model
     from kbert.presets import PresetError, list_presets, load_preset
     from kbert.text import Preprocessor
@@ -46,6 +47,7 @@ __all__ = [
     "engine",
     "evaluation",
     "freeze",
+    "inspect",
     "list_presets",
     "load_backbone",
     "load_model",
@@ -70,6 +72,7 @@ _MODULE_OF = {
     "adamw": "training",
     "build_classifier": "models",
     "freeze": "training",
+    "inspect": "inspection",
     "list_presets": "presets",
     "load_backbone": "models",
     "load_model": "models",
