@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import operator
 import os
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
@@ -109,25 +110,24 @@ def fix_file(
     """Write the training file without what is wrong; see `Inspection.fix`."""
     drop = _check_kinds("drop", drop, DROPPABLE)
     repair = _check_kinds("repair", repair, REPAIRED)
-    place = None if origin is None else origin.places["train"]
-    if origin is None or not _is_path(place):
+    if origin is None or not _is_path(origin.places["train"]):
         raise ValueError(
             "only a file can be fixed, and these rows were read from memory; write "
             "them to a CSV or Parquet file and inspect that."
         )
-    out = Path(path)
+    source, out = Path(origin.places["train"]), Path(path)
     log = out.with_name(out.name + ".log.csv")
-    _check_output(out, log, Path(place), origin)
+    _check_output(out, log, source, origin)
     changes, repaired = _repair(origin.rows, repair)
     dropped = _choose_dropped(repaired, found, drop)
     num_rows = len(origin.rows.parts["train"])
     if len(dropped) == num_rows:
-        raise ValueError(f"drop={drop} leaves no row of {place}; drop less.")
+        raise ValueError(f"drop={drop} leaves no row of {source}; drop less.")
     changes = [change for change in changes if change.row not in dropped]
     with ExitStack() as stack:
         logged = stack.enter_context(replace_whole(log, overwrite))
         written = stack.enter_context(replace_whole(out, overwrite))
-        raw = _copy(origin, Path(place), written, dropped, changes)
+        raw = _copy(origin, source, written, dropped, changes)
         _write_log(logged, raw, dropped, changes)
     texts = {(change.row, change.column) for change in changes}
     return Fixed(out, log, num_rows - len(dropped), len(dropped), len(texts))
@@ -285,6 +285,7 @@ def _write_log(
     entries = [(row, "", raw[row], "", why) for row, why in dropped.items()]
     entries += [(c.row, c.column, c.before, c.after, c.why) for c in changes]
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        # Python writes a lone carriage return without quotes unless told to.
+        writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(LOG_COLUMNS)
-        writer.writerows(sorted(entries, key=lambda entry: entry[0]))
+        writer.writerows(sorted(entries, key=operator.itemgetter(0)))

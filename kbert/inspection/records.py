@@ -128,7 +128,8 @@ class _Form:
         return self._spans(_LINE_END.sub("", record), False)[0]
 
     def _spans(self, text: str, inside: bool) -> tuple[list[tuple[int, int]], bool]:
-        found, start = [], 0
+        found: list[tuple[int, int]] = []
+        start = 0
         while True:
             place = start
             if inside or (self.quoting and text.startswith('"', start)):

@@ -1,27 +1,21 @@
 """Look at a data set from every side, before or without training."""
 
-import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from kbert.data import Split, Splits
+from kbert.data import Splits
 from kbert.data.files import Reading
-from kbert.data.folders import PARTS, find_parts
-from kbert.data.labels import Classes, find_classes, sort_names
-from kbert.data.sources import Source, read_source
 from kbert.inspection import near
 from kbert.inspection.characters import find_mojibake, find_odd
 from kbert.inspection.classes import count_classes, find_class_faults
 from kbert.inspection.finding import KINDS, Finding, describe
-from kbert.inspection.fixing import Origin
 from kbert.inspection.inspection import Inspection, LabelErrors
 from kbert.inspection.languages import LEAST_BYTES, MOST_ASKED, find_languages
+from kbert.inspection.reading import read_rows
 from kbert.inspection.rows import Rows
 from kbert.inspection.tokens import LEAST_UNKNOWN, count_tokens
 from kbert.text import Preprocessor, Truncation
@@ -112,19 +106,14 @@ def inspect(
         delimiter=delimiter,
         quoting=quoting,
     )
-    wanted = _order({**find_parts(source), **_given(validation, test)})
-    sources = {
-        part: read_source(place, reading, label_optional=part != "train")
-        for part, place in wanted.items()
-    }
-    notes: list[str] = []
-    parts, are_classes = _label(sources, label_names, notes)
-    rows = Rows(parts, are_classes)
+    origin, words, notes = read_rows(source, validation, test, reading, label_names)
     chosen = _choose_preset(preset, notes)
-    preprocessor = chosen and _build_preprocessor(chosen, max_length)
+    preprocessor = None
+    if chosen is not None:
+        preprocessor = _build_preprocessor(chosen, max_length)
     inspection = _inspect_rows(
-        rows,
-        _describe_sources(sources),
+        origin.rows,
+        words,
         preprocessor,
         near_duplicates=near_duplicates,
         languages=languages,
@@ -132,8 +121,8 @@ def inspect(
         notes=notes,
     )
     if check_labels:
-        inspection = _check_labels(inspection, rows, chosen, seed)
-    return replace(inspection, _origin=Origin(rows, wanted, reading))
+        inspection = _check_labels(inspection, origin.rows, chosen, seed)
+    return replace(inspection, _origin=origin)
 
 
 def inspect_splits(
@@ -170,7 +159,7 @@ def inspect_splits(
     )
 
 
-# === Reading ===
+# === Arguments ===
 
 
 def _check_arguments(validation: Any, test: Any, near_duplicates: float | None) -> None:
@@ -185,74 +174,6 @@ def _check_arguments(validation: Any, test: Any, near_duplicates: float | None) 
             "near_duplicates must be a similarity in (0, 1] or None; "
             f"received {near_duplicates}."
         )
-
-
-def _given(validation: Any, test: Any) -> dict[str, Any]:
-    given = {"validation": validation, "test": test}
-    return {part: place for part, place in given.items() if place is not None}
-
-
-def _order(parts: Mapping[str, Any]) -> dict[str, Any]:
-    return {part: parts[part] for part in PARTS if part in parts}
-
-
-def _describe_sources(sources: Mapping[str, Source]) -> str:
-    words = [f"{part}: {read.words}" for part, read in sources.items()]
-    return "; ".join([sources["train"].words, *words[1:]])
-
-
-def _label(
-    sources: Mapping[str, Source], label_names: Sequence[str] | None, notes: list[str]
-) -> tuple[dict[str, Split], bool]:
-    """Give every row a class id; what trains nothing is no reason to stop here."""
-    parts = {part: Split(read, np.arange(len(read))) for part, read in sources.items()}
-    labelled = {p: read for p, read in sources.items() if read.labels is not None}
-    if "train" not in labelled:
-        return parts, False
-    try:
-        classes = _find_classes(labelled, label_names)
-    except ValueError as error:
-        if label_names is not None:
-            raise
-        notes.append(f"class balance, since the labels are no classes: {error}")
-        return parts | _number_values(labelled), False
-    for part, read in labelled.items():
-        ids = classes.encode(read.labels, _describe_labels(read))
-        parts[part] = Split(read, np.arange(len(read)), ids, classes.names)
-    return parts, True
-
-
-def _find_classes(
-    labelled: Mapping[str, Source], label_names: Sequence[str] | None
-) -> Classes:
-    """Find the classes of all parts, so that those that train lacks have ids too."""
-    train = labelled["train"]
-    given = train.class_names if label_names is None else label_names
-    if given is not None:
-        return find_classes(train.labels, given, _describe_labels(train))
-    names: set[str] = set()
-    for read in labelled.values():
-        names |= set(find_classes(read.labels, None, _describe_labels(read)).names)
-    return find_classes(train.labels, sort_names(names), _describe_labels(train))
-
-
-def _describe_labels(read: Source) -> str:
-    return f"column {read.label!r} of {read.name}"
-
-
-def _number_values(labelled: Mapping[str, Source]) -> dict[str, Split]:
-    """Make a class of every value, only to compare labels by them."""
-    columns = [read.labels for read in labelled.values()]
-    with contextlib.suppress(pa.ArrowInvalid):  # 4.2 and 4.20 are one score
-        columns = [column.cast(pa.float64()) for column in columns]
-    columns = [column.cast(pa.large_string()) for column in columns]
-    values = pc.unique(pa.chunked_array(columns)).drop_null().sort()
-    names = tuple(values.to_pylist())
-    parts = {}
-    for (part, read), column in zip(labelled.items(), columns, strict=True):
-        ids = pc.index_in(column, values).fill_null(-1).to_numpy(zero_copy_only=False)
-        parts[part] = Split(read, np.arange(len(read)), ids, names)
-    return parts
 
 
 def _choose_preset(
@@ -315,7 +236,7 @@ def _inspect_rows(
         findings=_sort(findings),
         notes=tuple(notes),
         truncation=truncation,
-        max_length=preprocessor and preprocessor.max_length,
+        max_length=None if preprocessor is None else preprocessor.max_length,
         languages=told,
     )
 
