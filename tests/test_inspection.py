@@ -1,6 +1,8 @@
 """What an inspection finds in small data made for it, and how it says so."""
 
+import dataclasses
 import json
+import types
 
 import numpy as np
 import pandas as pd
@@ -284,6 +286,26 @@ def test_splits_are_inspected_as_they_were_cut():
     assert found.truncation.length == 12
     with pytest.raises(ValueError, match="only a file can be fixed"):
         found.fix("out.csv")
+
+
+@dataclasses.dataclass
+class Part:
+    """Rows of another task, as `inspect_splits` needs them."""
+
+    texts: list[str]
+    rows: np.ndarray
+
+
+def test_splits_of_other_tasks_are_inspected_as_texts():
+    train = Part(["a film", "b\0", "c", "a film"], np.array([7, 3, 5, 9]))
+    parts = {"train": train, "test": Part(["c", "d"], np.array([0, 1]))}
+    splits = types.SimpleNamespace(parts=parts, source="lines")
+    found = inspect_splits(splits, languages=False)
+    assert rows_of(found, "odd_characters") == [3]
+    assert rows_of(found, "duplicates") == [9]
+    assert found["duplicates"].examples[0].detail == "like row 7"
+    assert rows_of(found, "leaks") == [5]
+    assert found.label_counts == {}
 
 
 # === How it is shown ===

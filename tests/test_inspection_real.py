@@ -82,11 +82,19 @@ def test_what_is_called_near_is_near(phrases):
     assert len(near - named) <= 0.01 * len(near)
 
 
-GARBLED_BY = ["cp1252", "latin-1"]
 MARKS = ["’s", "– ", "“so” ", "café ", "… ", "€5 ", "naïve ", "Zürich "]
 
 
-@pytest.mark.parametrize("encoding", GARBLED_BY)
+def garble(text: str, encoding: str) -> str:
+    """Decode UTF-8 wrongly, as browsers do: what Windows-1252 lacks stays a control."""
+    kept = (0x81, 0x8D, 0x8F, 0x90, 0x9D)
+    return "".join(
+        chr(byte) if byte in kept else bytes([byte]).decode(encoding)
+        for byte in text.encode()
+    )
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
 def test_planted_mojibake_is_found_and_repaired(shared_data, encoding):
     frame = pd.read_csv(shared_data("tweets") / "train.csv")
     texts = [t for t in frame["text"] if t.isascii()][:2000]

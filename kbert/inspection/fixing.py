@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import operator
 import os
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
@@ -282,10 +281,11 @@ def _write_log(
     dropped: Mapping[int, str],
     changes: list[Change],
 ) -> None:
+    entries: list[tuple[int, str, str, str, str]]
     entries = [(row, "", raw[row], "", why) for row, why in dropped.items()]
     entries += [(c.row, c.column, c.before, c.after, c.why) for c in changes]
     with path.open("w", encoding="utf-8", newline="") as file:
         # Python writes a lone carriage return without quotes unless told to.
         writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(LOG_COLUMNS)
-        writer.writerows(sorted(entries, key=operator.itemgetter(0)))
+        writer.writerows(sorted(entries, key=lambda entry: entry[0]))

@@ -125,3 +125,25 @@ def _number_values(labelled: Mapping[str, Source]) -> dict[str, Split]:
         ids = pc.index_in(column, values).fill_null(-1).to_numpy(zero_copy_only=False)
         parts[part] = Split(read, np.arange(len(read)), ids, names)
     return parts
+
+
+def to_split(part: Any) -> Split:
+    """Take the rows of any task as texts; labels are kept where they are classes.
+
+    Args:
+        part: a `Split`, or what has its `texts` and `rows`.
+
+    Returns:
+        The rows, under their numbers in the source.
+    """
+    labels = getattr(part, "labels", None)
+    is_classes = np.ndim(labels) == 1 and np.asarray(labels).dtype.kind == "i"
+    if isinstance(part, Split) and (labels is None or is_classes):
+        return part
+    texts: list[str | None] = [None] * (int(np.max(part.rows, initial=-1)) + 1)
+    for row, text in zip(np.asarray(part.rows).tolist(), part.texts, strict=True):
+        texts[row] = text
+    table = pa.table({"text": pa.array(texts, pa.large_string())})
+    name = str(getattr(part, "name", "the rows"))
+    read = Source(table, "text", None, None, None, name, name, "")
+    return Split(read, np.asarray(part.rows))

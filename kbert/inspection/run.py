@@ -15,7 +15,7 @@ from kbert.inspection.classes import count_classes, find_class_faults
 from kbert.inspection.finding import KINDS, Finding, describe
 from kbert.inspection.inspection import Inspection, LabelErrors
 from kbert.inspection.languages import LEAST_BYTES, MOST_ASKED, find_languages
-from kbert.inspection.reading import read_rows
+from kbert.inspection.reading import read_rows, to_split
 from kbert.inspection.rows import Rows
 from kbert.inspection.tokens import LEAST_UNKNOWN, count_tokens
 from kbert.text import Preprocessor, Truncation
@@ -139,7 +139,8 @@ def inspect_splits(
     are not checked.
 
     Args:
-        splits: the parts.
+        splits: the parts, of any task: those that are no classes' are taken as texts
+            without labels.
         preprocessor: counts tokens; `None` leaves lengths out.
         near_duplicates: as for `inspect`.
         languages: whether to tell the texts' languages.
@@ -149,7 +150,7 @@ def inspect_splits(
         What was found; it cannot be fixed, since it is no file.
     """
     return _inspect_rows(
-        Rows(splits.parts),
+        Rows({name: to_split(part) for name, part in splits.parts.items()}),
         splits.source,
         preprocessor,
         near_duplicates=near_duplicates,
