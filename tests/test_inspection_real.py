@@ -7,6 +7,7 @@ from tiny import build_preset
 
 import kbert
 from kbert.inspection.characters import repair_encoding
+from kbert.inspection.near import split_words
 
 NAMES = {"text": "sentence", "label": "label"}
 
@@ -24,6 +25,10 @@ def inspect(source, **options):
     return kbert.inspect(source, **options)
 
 
+def count_words(text: str) -> int:
+    return len(split_words(text))
+
+
 def change_word(text: str, generator) -> str:
     words = text.split()
     words[generator.integers(len(words))] = "altogether"
@@ -33,16 +38,14 @@ def change_word(text: str, generator) -> str:
 def test_all_planted_duplicates_and_leaks_are_found(phrases):
     generator = np.random.default_rng(0)
     frame = phrases[["sentence", "label"]].reset_index(drop=True)
-    long = frame[frame["sentence"].str.split().str.len() >= 14]
+    long = frame[frame["sentence"].map(count_words) >= 14]
     train, rest = frame[:3000], long[long.index >= 3000]
     test = rest[:500]
     copies = train.sample(100, random_state=1)
     shouted = train.sample(100, random_state=2).assign(
         sentence=lambda f: f["sentence"].str.upper() + " !!"
     )
-    near = train[train["sentence"].str.split().str.len() >= 14].sample(
-        100, random_state=3
-    )
+    near = train[train["sentence"].map(count_words) >= 14].sample(100, random_state=3)
     near = near.assign(sentence=[change_word(t, generator) for t in near["sentence"]])
     leaks = test[:50]
     near_leaks = test[50:150]
@@ -166,7 +169,7 @@ def test_most_planted_label_errors_come_first(shared_data, seed):
         listed.rows["train"].tolist()
         == found.label_errors.rows[: listed.count].tolist()
     )
-    assert (np.diff(found.label_errors.quality) >= 0).all()
+    assert (np.diff(found.label_errors.quality[: listed.count]) >= 0).all()
 
 
 def test_label_errors_are_ranked_without_a_preset(shared_data, monkeypatch):

@@ -18,8 +18,8 @@ class LabelErrors:
     """Training rows ranked by how likely their label is wrong.
 
     Args:
-        rows: int64, 0-based rows of the training source, the most suspicious first;
-            every row that was compared.
+        rows: int64, 0-based rows of the training source, every one that was compared;
+            those that are probably wrong first, and the least likely label first.
         quality: float64, probability of each row's label by a classifier that has not
             seen the row.
         num_wrong: how many of the first are probably wrong: the finding

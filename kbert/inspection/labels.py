@@ -27,7 +27,7 @@ INSTALL = "pip install 'kbert[inspect]'"
 
 def rank_label_errors(
     rows: Rows, preset: "Preset | None", seed: int
-) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Rank the labelled training rows.
 
     Args:
@@ -36,9 +36,10 @@ def rank_label_errors(
         seed: of the folds.
 
     Returns:
-        Positions whose label is probably wrong, the surest first; for each what it is
-        labelled and what it looks like; then the positions of all rows compared, from
-        the least to the most likely label, and the probability of each one's label.
+        Positions of all rows compared, those whose label is probably wrong first and
+        in both groups the least likely label first; the probability of each one's
+        label; and, for those that are probably wrong, what they are labelled and what
+        they look like.
 
     Raises:
         ValueError: cleanlab is missing, or there are too few rows or classes.
@@ -52,15 +53,14 @@ def rank_label_errors(
     features = _build_features(rows, positions, preset)
     probabilities = _predict_unseen(features, labels, seed)
     quality = probabilities[np.arange(len(labels)), labels]
-    order = np.argsort(quality, kind="stable")
     is_wrong = _find_issues(labels, probabilities)
-    wrong = order[is_wrong[order]]
+    order = np.lexsort((quality, ~is_wrong))
     details = [
         f"labelled {names[labels[i]]!r}, looks like "
         f"{names[probabilities[i].argmax()]!r} ({probabilities[i].max():.0%})"
-        for i in wrong.tolist()
+        for i in order[: np.count_nonzero(is_wrong)].tolist()
     ]
-    return positions[wrong], details, positions[order], quality[order]
+    return positions[order], quality[order], details
 
 
 def _require_cleanlab() -> None:

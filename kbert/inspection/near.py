@@ -26,10 +26,11 @@ from kbert.inspection.rows import Rows
 
 NEAR = 0.7
 MOST_ROWS = 2_000_000
-MOST_COMPARED = 5_000_000
+MOST_COMPARED = 2_000_000
 _BANDS, _VALUES = 32, 4
 _LEAST_WORDS = 5
 _NEIGHBOURS = 20  # a row is compared with so many others of its band, or its group
+_REMEMBERED = 1 << 12  # rows whose words are kept: 40 kB each for long reviews
 # Scripts without spaces get a word a character, as BERT's own tokenizer does it.
 _UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"(?:https?://|www\.)\S+|[^\W{_UNSPACED}]+|[{_UNSPACED}]")
@@ -53,8 +54,8 @@ class NearTexts:
         """Find the groups."""
         self._rows = rows
         self._near = near
-        self._words = lru_cache(maxsize=1 << 16)(self._read_words)
-        self._pairs = lru_cache(maxsize=1 << 16)(self._read_pairs)
+        self._words = lru_cache(maxsize=_REMEMBERED)(self._read_words)
+        self._pairs = lru_cache(maxsize=_REMEMBERED)(self._read_pairs)
         self._parents = np.arange(len(rows))
         self.is_complete = True
         self._group(seed)

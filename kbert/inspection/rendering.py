@@ -25,13 +25,18 @@ def render_text(inspection: "Inspection") -> str:
     Returns:
         Lines of at most 80 characters; nothing in them moves the cursor.
     """
-    lines = [*_wrap(f"Inspected {inspection.source}.", ""), *_describe_rows(inspection)]
+    lines = [
+        *_wrap(_plain(f"Inspected {inspection.source}."), ""),
+        *_describe_rows(inspection),
+    ]
     for finding in inspection.findings:
         lines += ["", *_describe_finding(finding)]
-    if not inspection.findings:
+    if inspection.findings:
+        lines += ["", "Rows are counted from 0, a header not counted."]
+    else:
         lines += ["", "Nothing wrong was found."]
     for note in inspection.notes:
-        lines += ["", *_wrap(f"Not checked: {note}", "  ")]
+        lines += ["", *_wrap(_plain(f"Not checked: {note}"), "  ")]
     return "\n".join(lines)
 
 

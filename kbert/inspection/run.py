@@ -392,7 +392,8 @@ def _check_labels(
             "check_labels needs a column of classes; name it with label=, or leave "
             "check_labels out."
         )
-    wrong, details, ranked, quality = rank_label_errors(rows, preset, seed)
+    ranked, quality, details = rank_label_errors(rows, preset, seed)
+    wrong = ranked[: len(details)]
     found = describe(rows, "label_errors", wrong, details, among=len(ranked))
     ranking = LabelErrors(rows.by_part(ranked)["train"], quality, len(wrong))
     findings = _sort([*inspection.findings, *found])
