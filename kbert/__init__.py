@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         training,
     )
     from kbert.data import Split, Splits, load_split, load_splits
+    from kbert.inspection import inspect
     from kbert.models import Model, build_classifier, load_backbone, load_model
     from kbert.presets import PresetError, list_presets, load_preset
     from kbert.runs import TrainedRun, evaluate, load_run, predict, train
@@ -50,6 +51,7 @@ __all__ = [
     "evaluate",
     "evaluation",
     "freeze",
+    "inspect",
     "list_presets",
     "load_backbone",
     "load_model",
@@ -80,6 +82,7 @@ _MODULE_OF = {
     "build_classifier": "models",
     "evaluate": "runs",
     "freeze": "training",
+    "inspect": "inspection",
     "list_presets": "presets",
     "load_backbone": "models",
     "load_model": "models",

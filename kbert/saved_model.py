@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kbert.engine.lean import replace_whole, without_tensorflow
+from kbert.data.writing import replace_whole
+from kbert.engine.lean import without_tensorflow
 from kbert.engine.model import EngineModel
 from kbert.text import Preprocessor, Tokenizer
 

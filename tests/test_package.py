@@ -67,6 +67,7 @@ PUBLIC_NAMES = [
     "evaluate",
     "evaluation",
     "freeze",
+    "inspect",
     "list_presets",
     "load_backbone",
     "load_model",
@@ -149,7 +150,16 @@ def test_import_is_quick_and_imports_nothing_heavy():
 
 @pytest.mark.parametrize(
     "module",
-    ["data", "augmentation", "text", "presets", "evaluation", "report", "cli"],
+    [
+        "data",
+        "augmentation",
+        "text",
+        "presets",
+        "evaluation",
+        "inspection",
+        "report",
+        "cli",
+    ],
 )
 def test_modules_below_the_models_import_neither_keras_nor_torch(module):
     done = run_python(
@@ -234,7 +244,9 @@ def test_every_file_is_short():
 
 def test_every_direct_import_is_a_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    declared = {re.split(r"[<>=!; \[]", d)[0] for d in project["dependencies"]}
+    extras = project["optional-dependencies"]
+    requirements = project["dependencies"] + extras["inspect"]
+    declared = {re.split(r"[<>=!; \[]", d)[0] for d in requirements}
     declared = {name.lower().replace("-", "_") for name in declared}
     known_as = {"sklearn": "scikit_learn"}
     for path in source_files():

@@ -163,10 +163,10 @@ def _hash_texts(source: Source) -> tuple[np.ndarray, np.ndarray]:
     of a million texts collide with a probability of 3e-8.
     """
     hashes = _hash(source.texts)
-    blank = _is_null(source.texts) | _is_blank(source.texts)
+    blank = is_null(source.texts) | is_blank(source.texts)
     if source.text_pairs is not None:
         hashes = hashes * np.uint64(_ODD) + _hash(source.text_pairs)  # modulo 2**64
-        blank |= _is_null(source.text_pairs) | _is_blank(source.text_pairs)
+        blank |= is_null(source.text_pairs) | is_blank(source.text_pairs)
     return hashes, blank
 
 
@@ -180,11 +180,12 @@ def _hash(column: pa.Array) -> np.ndarray:
     return np.frombuffer(digests, np.uint64)
 
 
-def _is_null(column: pa.Array) -> np.ndarray:
+def is_null(column: pa.Array) -> np.ndarray:
+    """Whether each value is null."""
     return column.is_null().to_numpy(zero_copy_only=False)
 
 
-def _is_blank(column: pa.Array) -> np.ndarray:
+def is_blank(column: pa.Array) -> np.ndarray:
     """Whether each text has no character but white space; null is not blank."""
     blank = pc.or_(
         pc.equal(pc.binary_length(column), 0), pc.utf8_is_space(column)
@@ -209,9 +210,9 @@ def find_rows(
     nulls = np.zeros(len(source), bool) if labels is None else labels < 0
     blanks = np.zeros(len(source), bool)
     for column in texts:
-        nulls = nulls | _is_null(column)
-        blanks = blanks | _is_blank(column)
-    duplicates, conflicts = _find_repeats(numbers, labels)
+        nulls = nulls | is_null(column)
+        blanks = blanks | is_blank(column)
+    duplicates, conflicts = find_repeats(numbers, labels)
     return {
         "nulls": nulls,
         "blanks": blanks,
@@ -220,10 +221,18 @@ def find_rows(
     }
 
 
-def _find_repeats(
+def find_repeats(
     numbers: np.ndarray, labels: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find rows that repeat a text and label, and rows whose text has two labels."""
+    """Find rows that repeat a text and label, and rows whose text has two labels.
+
+    Args:
+        numbers: int64 (n,), equal for equal texts, -1 for null and blank ones.
+        labels: int32 (n,), -1 for null; or `None`.
+
+    Returns:
+        Two bool arrays (n,): repeats of an earlier row, and conflicts, all of them.
+    """
     rows = np.flatnonzero(numbers >= 0)
     if labels is not None:
         rows = rows[labels[rows] >= 0]

@@ -54,6 +54,11 @@ class Split:
         self._label_names = tuple(label_names)
 
     @property
+    def source(self) -> Source:
+        """What the rows were read from."""
+        return self._source
+
+    @property
     def texts(self) -> list[str]:
         """The texts, made anew at each call; a null text is `""`."""
         return self._take(self._source.texts).fill_null("").to_pylist()

@@ -1,0 +1,81 @@
+"""`kbert inspect`: find out what is wrong with a file of texts, and write it without.
+
+The cleaned file has the input's format; beside it lies a log of every change.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from kbert import cli
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """Find out what is wrong with a file of texts; nothing is trained."""
+
+    file: Positional[Path]  # texts with labels, or a folder with train.csv and others
+    text: str = "text"  # column of the texts
+    label: str = "label"  # column of the labels
+    text_pair: str | None = None  # column of the second texts of pairs
+    unlabelled: bool = False  # there is no column of labels
+    validation: Path | None = None  # file of its own; else the folder's, if any
+    test: Path | None = None  # file of its own; else the folder's, if any
+    preset: str | None = None  # whose tokens are counted; else the embedded one
+    max_length: int | None = None  # tokens read of a text; else as the encoder reads
+    check_labels: bool = False  # rank rows by how likely their label is wrong
+    fix: Path | None = None  # write the cleaned file here, and a log beside it
+    overwrite: bool = False  # replace files that --fix has written before
+    seed: int = 42  # of hash functions, samples and folds
+    delimiter: str | None = None  # character between a file's fields; else by its name
+    encoding: str = "utf-8"  # of text files
+    json: bool = False  # print one JSON object, with every row number
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be used."""
+        cli.require_at_least(self, "max_length", 3)
+        cli.require_at_least(self, "seed", 0)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        argv: its flags.
+
+    Returns:
+        Exit code: 0 done, whatever was found; 1 failed, 2 a wrong flag or value.
+    """
+    return cli.run_recipe(Flags, run, argv, prog="kbert inspect")
+
+
+def run(flags: Flags) -> None:
+    """Inspect as the flags say.
+
+    Args:
+        flags: of the command.
+    """
+    from kbert.inspection import inspect
+
+    found = inspect(
+        flags.file,
+        text=flags.text,
+        label=None if flags.unlabelled else flags.label,
+        text_pair=flags.text_pair,
+        validation=flags.validation,
+        test=flags.test,
+        preset=flags.preset,
+        check_labels=flags.check_labels,
+        max_length=flags.max_length,
+        seed=flags.seed,
+        delimiter=flags.delimiter,
+        encoding=flags.encoding,
+    )
+    print(json.dumps(found.to_json(), ensure_ascii=False) if flags.json else found)
+    if flags.fix is not None:
+        fixed = found.fix(flags.fix, overwrite=flags.overwrite)
+        print(f"\n{fixed}", file=sys.stderr if flags.json else sys.stdout)

@@ -1,0 +1,171 @@
+"""Find and repair characters that do not belong in a text.
+
+Mojibake is text that was decoded in the wrong encoding, such as `cafÃ©` for `café`.
+ftfy knows its patterns; here a repair counts only where nothing that looks garbled is
+left of it. What passed through two wrong encodings is tried too: `Û` and its like, as
+in the Kaggle disaster tweets, were UTF-8 read as Windows-1252, written in Mac Roman and
+read as Latin-1.
+"""
+
+import contextlib
+import re
+import unicodedata
+from collections.abc import Callable, Collection
+
+import numpy as np
+
+from kbert.inspection.rows import Rows
+
+_BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_ODD = (
+    "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # controls, but for tab and line ends
+    "\u00ad\u200b\u2060\ufeff"  # invisible: hyphen, space, joiner, byte order mark
+    f"{_BIDI}"
+    "\ufff9-\ufffb\ufffe\uffff\ud800-\udfff"  # annotation, no characters, surrogates
+)
+_ODD_CHARACTER = re.compile(f"[{_ODD}]")
+_BIDI_CHARACTER = re.compile(f"[{_BIDI}]")
+_WRITTEN_RIGHT_TO_LEFT = re.compile(
+    "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff]"
+)
+# RE2 knows no surrogates, and Arrow's texts hold none.
+_ODD_OR_LOST = (
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}\x{ad}\x{200b}\x{2060}\x{feff}\x{61c}"
+    r"\x{200e}\x{200f}\x{202a}-\x{202e}\x{2066}-\x{2069}\x{fff9}-\x{ffff}]"
+)
+_BEYOND_ASCII = r"[^\x00-\x7f]"
+# Controls that Latin-1 makes of other encodings' letters, and what decoders put for
+# bytes they cannot read.
+_UNREADABLE = re.compile("[\x80-\x9f\ufffd]")
+# Bytes that Windows-1252 lacks went through Mac Roman as they were.
+_NOT_IN_WINDOWS = {
+    ord(bytes([byte]).decode("mac_roman")): byte
+    for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D)
+}
+
+
+def repair_encoding(text: str) -> str | None:
+    """Undo a wrong decoding.
+
+    Args:
+        text: any text.
+
+    Returns:
+        The text, itself where nothing looks garbled; `None` where something does and
+        no repair is sure.
+    """
+    if text.isascii() or _looks_fine(text):
+        return text
+    repaired = []
+    for undo in (_undo_one, _undo_two):
+        with contextlib.suppress(UnicodeError):
+            repaired.append(undo(text))
+    # Undoing a wrong decoding shortens a text: the shortest repair is the furthest.
+    sure = sorted(filter(_looks_fine, repaired), key=len)
+    return sure[0] if sure else None
+
+
+def _looks_fine(text: str) -> bool:
+    from ftfy.badness import badness
+
+    return not (_UNREADABLE.search(text) or badness(text))
+
+
+def _undo_one(text: str) -> str:
+    import ftfy
+
+    return ftfy.fix_encoding(text)
+
+
+def _undo_two(text: str) -> str:
+    read = text.encode("latin-1").decode("mac_roman")
+    return _undo_one(read.translate(_NOT_IN_WINDOWS))
+
+
+def strip_odd_characters(text: str) -> str:
+    """Take invisible and control characters out of a text.
+
+    Controls that stand for white space become a space. Direction marks stay in a text
+    with letters that are written from right to left; joiners, which Persian, Hindi and
+    emoji need, always stay.
+
+    Args:
+        text: any text.
+
+    Returns:
+        The text, itself where it holds none.
+    """
+    odd = _find_odd(text)
+    if not odd:
+        return text
+    table = {ord(c): " " if c.isspace() else None for c in odd}
+    return text.translate(table)
+
+
+def _find_odd(text: str) -> set[str]:
+    odd = set(_ODD_CHARACTER.findall(text))
+    if odd and _WRITTEN_RIGHT_TO_LEFT.search(text):
+        odd = {c for c in odd if not _BIDI_CHARACTER.match(c)}
+    return odd
+
+
+def find_odd(rows: Rows, known: Collection[int]) -> tuple[np.ndarray, list[str]]:
+    """Find rows with invisible or control characters.
+
+    Args:
+        rows: all rows.
+        known: positions that need no mention.
+
+    Returns:
+        Positions, int64, and for each which characters it holds.
+    """
+    found, details = [], []
+    for positions, columns in rows.chunks(rows.matching(_ODD_OR_LOST)):
+        for position, texts in zip(
+            positions.tolist(), zip(*columns, strict=True), strict=True
+        ):
+            odd = set[str]().union(*map(_find_odd, texts))
+            if odd and position not in known:
+                found.append(position)
+                details.append(", ".join(map(_name, sorted(odd))))
+    return np.array(found, np.int64), details
+
+
+def _name(character: str) -> str:
+    name = unicodedata.name(character, "control character").lower()
+    return f"U+{ord(character):04X} {name}"
+
+
+def may_need_repair(rows: Rows) -> np.ndarray:
+    """Return the positions of rows that a repair may change, rising."""
+    return np.union1d(rows.matching(_BEYOND_ASCII), rows.matching(_ODD_OR_LOST))
+
+
+def find_mojibake(rows: Rows) -> tuple[dict[int, str], list[int]]:
+    """Find rows that were decoded wrongly.
+
+    Args:
+        rows: all rows.
+
+    Returns:
+        Position to the repaired text, and the positions of rows that look garbled and
+        cannot be repaired.
+    """
+    repaired: dict[int, str] = {}
+    garbled: list[int] = []
+    for positions, columns in rows.chunks(rows.matching(_BEYOND_ASCII)):
+        for position, texts in zip(
+            positions.tolist(), zip(*columns, strict=True), strict=True
+        ):
+            fixed = [repair_encoding(text) for text in texts]
+            if None in fixed:
+                garbled.append(position)
+            elif tuple(fixed) != texts:
+                repaired[position] = " | ".join(map(str, fixed))
+    return repaired, garbled
+
+
+REPAIRS: dict[str, Callable[[str], str]] = {
+    "mojibake": lambda text: text if (r := repair_encoding(text)) is None else r,
+    "odd_characters": strip_odd_characters,
+}

@@ -1,0 +1,400 @@
+"""Look at a data set from every side, before or without training."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kbert.data import Splits
+from kbert.data.files import Reading
+from kbert.inspection import near
+from kbert.inspection.characters import find_mojibake, find_odd
+from kbert.inspection.classes import count_classes, find_class_faults
+from kbert.inspection.finding import KINDS, Finding, describe
+from kbert.inspection.inspection import Inspection, LabelErrors
+from kbert.inspection.languages import LEAST_BYTES, MOST_ASKED, find_languages
+from kbert.inspection.reading import read_rows, to_split
+from kbert.inspection.rows import Rows
+from kbert.inspection.tokens import LEAST_UNKNOWN, count_tokens
+from kbert.text import Preprocessor, Truncation
+
+if TYPE_CHECKING:
+    from kbert.presets import Preset
+
+_NONE = np.empty(0, np.int64)
+
+
+def inspect(
+    source: Any,
+    *,
+    text: str = "text",
+    label: str | None = "label",
+    text_pair: str | None = None,
+    validation: Any = None,
+    test: Any = None,
+    preset: "str | os.PathLike[str] | Preset | None" = None,
+    check_labels: bool = False,
+    max_length: int | None = None,
+    near_duplicates: float | None = near.NEAR,
+    languages: bool = True,
+    seed: int = 42,
+    label_names: Sequence[str] | None = None,
+    encoding: str = "utf-8",
+    columns: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    quoting: bool | None = None,
+) -> Inspection:
+    """Find what is wrong with a data set; nothing is trained or changed.
+
+    Looked for, the worst first: nulls, texts that a later part holds too (leaks), a
+    single class, classes that training lacks; blanks, one text under two labels, labels
+    that are probably wrong (`check_labels`), one class written in two ways, near leaks,
+    classes of fewer than ten rows, exact duplicates, mojibake, texts of which the
+    preset knows less than half, what truncation cuts off; imbalance, other languages,
+    near duplicates and invisible characters. Limits, where there are any, are in
+    `notes` of the result.
+
+    Args:
+        source: as in `kbert.load_splits`: a file, a folder with `train.csv`, a
+            DataFrame and so on.
+        text: column of the texts.
+        label: column of the labels; `None`: unlabelled. Labels that are no classes,
+            such as scores, are compared by their values.
+        text_pair: column of the second texts of pairs.
+        validation: a source of its own; `None`: the folder's, if it has one.
+        test: the same; it may be unlabelled.
+        preset: whose tokenizer counts tokens, and whose encoder `check_labels` uses;
+            `None`: the embedded one if it is installed.
+        check_labels: rank training rows by how likely their label is wrong, which
+            takes an encoder's pass over the texts.
+        max_length: tokens that will be read of a text; `None`: as many as the encoder
+            reads.
+        near_duplicates: least Jaccard similarity of near duplicates, in (0, 1]; `None`
+            looks for none.
+        languages: whether to tell the texts' languages.
+        seed: of hash functions, samples and folds.
+        label_names: class names in id order; `None` takes the labels that occur.
+        encoding: of text files.
+        columns: names of a delimited file's columns if it has no header.
+        delimiter: character between fields, for files whose name does not tell.
+        quoting: whether `"` quotes fields; `None`: unless the delimiter is a tab.
+
+    Returns:
+        What was found.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        PresetError: the preset that was asked for cannot be had.
+        ValueError: a source cannot be read, a column is missing, or an argument is out
+            of range.
+
+    Example:
+        >>> found = kbert.inspect("reviews.csv", text="review", label="stars")
+        >>> print(found)
+        >>> found["duplicates"].rows["train"]
+        >>> found.fix("reviews-clean.csv")
+    """
+    _check_arguments(validation, test, near_duplicates)
+    reading = Reading(
+        text=text,
+        label=label,
+        text_pair=text_pair,
+        encoding=encoding,
+        columns=columns,
+        delimiter=delimiter,
+        quoting=quoting,
+    )
+    origin, words, notes = read_rows(source, validation, test, reading, label_names)
+    chosen = _choose_preset(preset, notes)
+    preprocessor = None
+    if chosen is not None:
+        preprocessor = _build_preprocessor(chosen, max_length)
+    inspection = _inspect_rows(
+        origin.rows,
+        words,
+        preprocessor,
+        near_duplicates=near_duplicates,
+        languages=languages,
+        seed=seed,
+        notes=notes,
+    )
+    if check_labels:
+        inspection = _check_labels(inspection, origin.rows, chosen, seed)
+    return replace(inspection, _origin=origin)
+
+
+def inspect_splits(
+    splits: Splits,
+    preprocessor: Preprocessor | None = None,
+    *,
+    near_duplicates: float | None = near.NEAR,
+    languages: bool = True,
+    seed: int = 42,
+) -> Inspection:
+    """Find what is wrong with splits that were read, for the report of a run.
+
+    Rows that `load_splits` dropped are gone; its own `findings` tell of them. Labels
+    are not checked.
+
+    Args:
+        splits: the parts, of any task: those that are no classes' are taken as texts
+            without labels.
+        preprocessor: counts tokens; `None` leaves lengths out.
+        near_duplicates: as for `inspect`.
+        languages: whether to tell the texts' languages.
+        seed: of hash functions and samples.
+
+    Returns:
+        What was found; it cannot be fixed, since it is no file.
+    """
+    return _inspect_rows(
+        Rows({name: to_split(part) for name, part in splits.parts.items()}),
+        splits.source,
+        preprocessor,
+        near_duplicates=near_duplicates,
+        languages=languages,
+        seed=seed,
+        notes=[],
+    )
+
+
+# === Arguments ===
+
+
+def _check_arguments(validation: Any, test: Any, near_duplicates: float | None) -> None:
+    for name, value in (("validation", validation), ("test", test)):
+        if isinstance(value, int | float):
+            raise ValueError(
+                f"{name} must be a source of its own to be inspected; received "
+                f"{value}. A share is cut in training, and its report shows the parts."
+            )
+    if near_duplicates is not None and not 0 < near_duplicates <= 1:
+        raise ValueError(
+            "near_duplicates must be a similarity in (0, 1] or None; "
+            f"received {near_duplicates}."
+        )
+
+
+def _choose_preset(
+    preset: "str | os.PathLike[str] | Preset | None", notes: list[str]
+) -> "Preset | None":
+    from kbert.presets import PresetError, load_preset
+    from kbert.presets.embedded import load_embedded_preset
+
+    if preset is not None:
+        return load_preset(preset)
+    try:
+        return load_embedded_preset()
+    except PresetError as error:
+        notes.append(f"lengths and unknown tokens, for want of a tokenizer: {error}")
+        return None
+
+
+def _build_preprocessor(preset: "Preset", max_length: int | None) -> Preprocessor:
+    longest = preset.config.max_sequence_length
+    if max_length is not None and max_length > longest:
+        raise ValueError(
+            f"max_length must be at most {longest}, the longest text of preset "
+            f"{preset.name!r} in tokens; received {max_length}."
+        )
+    return Preprocessor(preset.tokenizer, max_length=max_length or longest)
+
+
+# === Looking ===
+
+
+def _inspect_rows(
+    rows: Rows,
+    source: str,
+    preprocessor: Preprocessor | None,
+    *,
+    near_duplicates: float | None,
+    languages: bool,
+    seed: int,
+    notes: list[str],
+) -> Inspection:
+    findings = [
+        *_find_repeats(rows),
+        *(find_class_faults(rows) if rows.has_classes else ()),
+        *_find_characters(rows),
+    ]
+    if near_duplicates is not None:
+        findings += _find_near(rows, near_duplicates, seed, notes)
+    truncation = None
+    if preprocessor is not None:
+        truncation, found = _find_lengths(rows, preprocessor)
+        findings += found
+    told: dict[str, int] = {}
+    if languages:
+        told, found = _find_languages(rows, seed, notes)
+        findings += found
+    return Inspection(
+        source=source,
+        num_rows={part: len(split) for part, split in rows.parts.items()},
+        label_counts=count_classes(rows) if rows.has_classes else {},
+        findings=_sort(findings),
+        notes=tuple(notes),
+        truncation=truncation,
+        max_length=None if preprocessor is None else preprocessor.max_length,
+        languages=told,
+    )
+
+
+def _sort(findings: list[Finding]) -> tuple[Finding, ...]:
+    order = list(KINDS)
+    return tuple(sorted(findings, key=lambda finding: order.index(finding.kind)))
+
+
+def _find_repeats(rows: Rows) -> list[Finding]:
+    """Find what is the same: nulls, blanks, duplicates, conflicts, leaks."""
+    masks = {kind: np.flatnonzero(mask) for kind, mask in rows.masks().items()}
+    firsts, labels = rows.first_of_each_text(masks["duplicates"]), rows.label_of
+    details = {
+        "duplicates": [f"like row {row}" for row in firsts],
+        "conflicts": [f"labelled {labels(p)!r}" for p in masks["conflicts"].tolist()],
+    }
+    findings = [
+        finding
+        for kind, positions in masks.items()
+        for finding in describe(rows, kind, positions, details.get(kind, ()))
+    ]
+    leaks = [
+        earlier[
+            (rows.numbers[earlier] >= 0)
+            & np.isin(rows.numbers[earlier], rows.numbers[later])
+        ]
+        for earlier, later in rows.earlier_and_later()
+    ]
+    return findings + _describe_leaks(rows, "leaks", np.concatenate([*leaks, _NONE]))
+
+
+def _describe_leaks(
+    rows: Rows, kind: str, positions: np.ndarray, details: Sequence[str] = ()
+) -> list[Finding]:
+    among = sum(len(earlier) for earlier, _ in rows.earlier_and_later())
+    return describe(rows, kind, positions, details, among=among)
+
+
+def _find_near(
+    rows: Rows, threshold: float, seed: int, notes: list[str]
+) -> list[Finding]:
+    if len(rows) > near.MOST_ROWS:
+        notes.append(
+            f"near duplicates, since there are more than {near.MOST_ROWS:,} rows; "
+            "exact ones were."
+        )
+        return []
+    texts = near.NearTexts(rows, threshold, seed)
+    if not texts.is_complete:
+        notes.append(
+            f"all near duplicates, since more than {near.MOST_COMPARED:,} pairs of "
+            "texts are somewhat alike; there may be more than are listed."
+        )
+    within = [
+        match
+        for own in map(rows.positions, rows.parts)
+        for match in texts.match(own, own)
+    ]
+    across = [
+        match
+        for earlier, later in rows.earlier_and_later()
+        for match in texts.match(earlier, later)
+    ]
+    return [
+        *describe(
+            rows,
+            "near_duplicates",
+            np.array([position for position, _, _ in within], np.int64),
+            [_describe_match(rows, match) for match in within],
+            remark=_count_conflicts(rows, within),
+        ),
+        *_describe_leaks(
+            rows,
+            "near_leaks",
+            np.array([position for position, _, _ in across], np.int64),
+            [_describe_match(rows, match) for match in across],
+        ),
+    ]
+
+
+def _describe_match(rows: Rows, match: tuple[int, int, float]) -> str:
+    _, other, similarity = match
+    part, row = rows.locate(other)
+    return f"{similarity:.0%} like {part} {row}"
+
+
+def _count_conflicts(rows: Rows, matches: list[tuple[int, int, float]]) -> str:
+    labels = rows.labels
+    count = sum(labels[a] >= 0 and 0 <= labels[b] != labels[a] for a, b, _ in matches)
+    return f"{count:,} of them have another label." if count else ""
+
+
+def _find_characters(rows: Rows) -> list[Finding]:
+    repaired, garbled = find_mojibake(rows)
+    # What a repair takes away needs no second finding.
+    odd, details = find_odd(rows, {*repaired, *garbled})
+    mended = {position: f"repaired: {text}" for position, text in repaired.items()}
+    return [
+        *describe(rows, "mojibake", np.array(list(repaired), np.int64), mended),
+        *describe(rows, "garbled", np.array(garbled, np.int64)),
+        *describe(rows, "odd_characters", odd, details),
+    ]
+
+
+def _find_lengths(
+    rows: Rows, preprocessor: Preprocessor
+) -> tuple[Truncation, list[Finding]]:
+    tokens = count_tokens(rows, preprocessor)
+    unknown = np.flatnonzero(tokens.unknown >= LEAST_UNKNOWN)
+    cut = np.flatnonzero(tokens.lengths > tokens.max_length)
+    cut = cut[np.argsort(-tokens.lengths[cut], kind="stable")]
+    shares = [f"{tokens.unknown[p]:.0%} unknown" for p in unknown.tolist()]
+    lengths = [f"{tokens.lengths[p]:,} tokens" for p in cut.tolist()]
+    return tokens.truncation, [
+        *describe(rows, "unknown_tokens", unknown, shares),
+        *describe(rows, "truncated", cut, lengths),
+    ]
+
+
+def _find_languages(
+    rows: Rows, seed: int, notes: list[str]
+) -> tuple[dict[str, int], list[Finding]]:
+    told, others, num_long, is_complete = find_languages(rows, seed)
+    if not is_complete:
+        notes.append(
+            f"the language of every text: {MOST_ASKED:,} were asked about, and the "
+            "rest was left."
+        )
+    if not told:
+        return {}, []
+    short = len(rows) - num_long
+    remark = f"Most are in {next(iter(told))!r}."
+    if short and is_complete:
+        remark += (
+            f" {short:,} texts of fewer than {LEAST_BYTES} letters are too short to "
+            "tell."
+        )
+    found = np.array(list(others), np.int64)
+    return told, describe(
+        rows, "languages", found, others, among=num_long, remark=remark
+    )
+
+
+def _check_labels(
+    inspection: Inspection, rows: Rows, preset: "Preset | None", seed: int
+) -> Inspection:
+    from kbert.inspection.labels import rank_label_errors
+
+    if not rows.has_classes:
+        raise ValueError(
+            "check_labels needs a column of classes; name it with label=, or leave "
+            "check_labels out."
+        )
+    ranked, quality, details = rank_label_errors(rows, preset, seed)
+    wrong = ranked[: len(details)]
+    found = describe(rows, "label_errors", wrong, details, among=len(ranked))
+    ranking = LabelErrors(rows.by_part(ranked)["train"], quality, len(wrong))
+    findings = _sort([*inspection.findings, *found])
+    return replace(inspection, findings=findings, label_errors=ranking)
