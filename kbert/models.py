@@ -115,7 +115,7 @@ def build_classifier(
     model.label_names = tuple(map(str, label_names)) if label_names else None
     model.preprocessor = Preprocessor(
         preset.tokenizer,
-        max_length=_check_length(max_length, backbone.config.max_sequence_length),
+        max_length=check_length(max_length, backbone.config.max_sequence_length),
         input_names=backbone.config.input_names,
         clean=clean,
     )
@@ -156,7 +156,7 @@ def _count_classes(label_names, num_classes: int | None) -> int:
     return count
 
 
-def _check_length(max_length: int | None, longest: int) -> int:
+def check_length(max_length: int | None, longest: int) -> int:
     if max_length is not None and max_length > longest:
         raise ValueError(
             f"max_length must be at most {longest}, the encoder's longest text in "
