@@ -34,7 +34,7 @@ def find_token_spans(
     return ids, np.cumsum([0, *lengths], dtype=np.int64), spans
 
 
-def _find(tokenizer: Tokenizer, texts: Sequence[str]):
+def _find(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, ...]:
     # One character for one, so that the places of the others stay.
     texts = [_SURROGATE.sub("\ufffd", text) for text in texts]
     encodings = tokenizer._backend.encode_batch(texts, add_special_tokens=False)

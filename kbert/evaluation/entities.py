@@ -196,7 +196,9 @@ def measure_entities(
     }
 
 
-def _check(labels, predictions, offsets, label_names: Sequence[str]):
+def _check(
+    labels: Any, predictions: Any, offsets: Any, label_names: Sequence[str]
+) -> list[np.ndarray]:
     arrays = [np.asarray(a, np.int64) for a in (labels, predictions, offsets)]
     labels, predictions, offsets = arrays
     if labels.shape != predictions.shape or offsets[-1] != len(labels):
@@ -212,7 +214,7 @@ def _check(labels, predictions, offsets, label_names: Sequence[str]):
                 f"{name} must lie in [0, {len(label_names)}); received "
                 f"{int(tags.min())} to {int(tags.max())}."
             )
-    return labels, predictions, offsets
+    return arrays
 
 
 def _measure_types(
@@ -278,13 +280,14 @@ def _measure_counts(
         ends = bootstrap_intervals(
             resample, counts.shape[1], num_bootstrap=num_bootstrap, seed=seed
         )
-    return {
-        name: dict(zip(("value", "low", "high"), (float(value), *(end or (None, None)))))
-        for name, value, end in zip(names, values, ends, strict=True)
-    }
+    figures = {}
+    for name, value, end in zip(names, values, ends, strict=True):
+        low, high = end or (None, None)
+        figures[name] = {"value": float(value), "low": low, "high": high}
+    return figures
 
 
-def _score(right: np.ndarray, found: np.ndarray, true: np.ndarray):
+def _score(right: np.ndarray, found: np.ndarray, true: np.ndarray) -> list[np.ndarray]:
     """Return F1, precision and recall; nothing of nothing is 0."""
     pairs = ((2 * right, found + true), (right, found), (right, true))
     return [a / np.maximum(b, 1) for a, b in pairs]

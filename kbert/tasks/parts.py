@@ -135,7 +135,9 @@ def _find_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Any]:
     found = {}
     for part, stems in _STEMS.items():
         paths = [folder / f"{stem}{end}" for stem in stems for end in suffixes]
-        found |= {part: path for path in paths[::-1] if path.is_file()}
+        existing = [path for path in paths if path.is_file()]
+        if existing:
+            found[part] = existing[0]
     if "train" not in found:
         held = sorted(path.name for path in folder.iterdir())[:20]
         raise FileNotFoundError(
@@ -273,6 +275,21 @@ def load_parts(
     return parts, "; ".join(words), digest
 
 
+def assemble(
+    parts: Mapping[str, Any], label_names: tuple[str, ...], source: str, digest: str
+) -> TaskSplits:
+    """Make splits of parts, with what is wrong with their rows."""
+    return TaskSplits(
+        train=parts["train"],
+        validation=parts.get("validation"),
+        test=parts.get("test"),
+        label_names=label_names,
+        findings=find_spoiled(parts),
+        source=source,
+        digest=digest,
+    )
+
+
 # === Findings ===
 
 
@@ -303,7 +320,9 @@ def find_spoiled(parts: Mapping[str, TaskPart]) -> Findings:
                 rows["leaks"].append(row)
             seen.add((key, label))
         later |= set(labels)
-        found = Findings(**{k: _describe(parts[name], r) for k, r in rows.items()}) + found
+        found = (
+            Findings(**{k: _describe(parts[name], r) for k, r in rows.items()}) + found
+        )
     return found
 
 

@@ -19,7 +19,12 @@ from kbert.tasks.entity_score import EntityF1
 from kbert.tasks.parts import TaskSplits
 from kbert.tasks.tag_data import Sentences, load_sentences
 from kbert.tasks.task import Request, Task
-from kbert.tasks.windows import WindowBatches, encode_tokens, finish_model
+from kbert.tasks.windows import (
+    WindowBatches,
+    encode_tokens,
+    finish_model,
+    refuse_options,
+)
 from kbert.tasks.words import WordWindows, encode_words, split_words
 
 
@@ -115,6 +120,7 @@ class Tag(Task):
 
         A sentence longer than `max_length` is trained and predicted in windows.
         """
+        refuse_options(self.name, options)
         backbone, tokens = encode_tokens(preset, precision)
         tokens = keras.layers.Dropout(dropout, name="head_dropout")(tokens)
         outputs = keras.layers.Dense(
@@ -129,6 +135,7 @@ class Tag(Task):
 
     def compile(self, model: Model, optimizer: keras.optimizers.Optimizer) -> None:
         """Compile with the mean cross-entropy of words, entity F1 and word accuracy."""
+        assert model.label_names is not None
         model.compile(
             optimizer,
             keras.losses.SparseCategoricalCrossentropy(
@@ -167,16 +174,23 @@ class Tag(Task):
             ValueError: an input is neither a text nor a list of words.
         """
         sentences = inputs.words if isinstance(inputs, Sentences) else inputs
+        if not len(sentences):
+            return []
         located = [_locate(one, row) for row, one in enumerate(sentences)]
         words = [_take_words(text, spans) for text, spans in located]
         assert model.preprocessor is not None and model.label_names is not None
         windows = encode_words(words, model.preprocessor)
         labels, probabilities = _predict_words(model, windows, batch_size)
         ends = np.cumsum([len(one) for one in words])[:-1]
-        rows = zip(
-            located, np.split(labels, ends), np.split(probabilities, ends), strict=True
-        )
-        return [TaggedText(*one, *tags, model.label_names) for one, *tags in rows]
+        return [
+            TaggedText(*one, tags, sure, model.label_names)
+            for one, tags, sure in zip(
+                located,
+                np.split(labels, ends),
+                np.split(probabilities, ends),
+                strict=True,
+            )
+        ]
 
     def measure(
         self,
@@ -218,7 +232,9 @@ def _take_words(text: str, spans: np.ndarray) -> list[str]:
     return [text[start:end] for start, end in spans.tolist()]
 
 
-def _predict_words(model: Model, windows: WordWindows, batch_size: int):
+def _predict_words(
+    model: Model, windows: WordWindows, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the label and its probability of each word of all windows."""
     num_words = int(windows.words.max(initial=-1)) + 1
     labels = np.zeros(num_words, np.int32)

@@ -11,7 +11,7 @@ import numpy as np
 
 from kbert.data.files import suggest
 from kbert.evaluation.entities import split_tag
-from kbert.tasks.parts import TaskSplits, find_sources, find_spoiled, load_parts
+from kbert.tasks.parts import TaskSplits, assemble, find_sources, load_parts
 from kbert.tasks.parts import read_lines as read_file_lines
 from kbert.tasks.task import Request
 
@@ -118,9 +118,7 @@ def load_sentences(request: Request) -> TaskSplits:
             f"all words of {parts['train'].name} have the tag {names[0]!r}; tagging "
             "needs words of at least two tags."
         )
-    others = [parts.get(name) for name in ("validation", "test")]
-    findings = find_spoiled(parts)
-    return TaskSplits(parts["train"], *others, names, findings, words, digest)
+    return assemble(parts, names, words, digest)
 
 
 def _read_labelled(source: Any, request: Request) -> tuple[Sentences, str, str]:
@@ -215,12 +213,12 @@ def _read_column(label: Any) -> int | None:
         return None if label is None else int(label)
     except (TypeError, ValueError):
         raise ValueError(
-            f"label must be the number of a CoNLL file's column of tags (-1: the last); "
-            f"received {label!r}."
+            "label must be the number of a CoNLL file's column of tags, such as -1 for "
+            f"the last; received {label!r}."
         ) from None
 
 
-def _read_conll(lines: Iterator[str], path: Path, column: int | None):
+def _read_conll(lines: Iterator[str], path: Path, column: int | None) -> Iterator[_Row]:
     words: list[str] = []
     tags: list[str] = []
     width = document = 0
@@ -276,7 +274,10 @@ def _check_tag(tag: Any, where: str) -> str:
 # === JSON lines and objects ===
 
 
-def _read_json(lines: Iterator[str], path: Path, text: str | None, label: Any):
+def _read_json(
+    lines: Iterator[str], path: Path, text: str | None, label: Any
+) -> Iterator[_Row]:
+    names: tuple[Any, Any] | None = None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -289,13 +290,13 @@ def _read_json(lines: Iterator[str], path: Path, text: str | None, label: Any):
             ) from None
         if not isinstance(row, dict):
             raise ValueError(f"{where} is no JSON object; write one object a line.")
-        if number == 1:
-            text = _choose_field(row, text, _WORD_FIELDS, where)
-            label = _choose_field(row, label, _TAG_FIELDS, where, optional=True)
-        if text not in row or (label is not None and label not in row):
-            missing = text if text not in row else label
-            raise ValueError(f"{where} has no field {missing!r}; add it.")
-        yield _check_row(row[text], label and row[label], where)
+        if names is None:
+            tag_name = _choose_field(row, label, _TAG_FIELDS, where, optional=True)
+            names = _choose_field(row, text, _WORD_FIELDS, where), tag_name
+        for name in names:
+            if name is not None and name not in row:
+                raise ValueError(f"{where} has no field {name!r}; add it.")
+        yield _check_row(row[names[0]], row.get(names[1]), where)
 
 
 def _choose_field(
@@ -333,7 +334,9 @@ def _check_row(words: Any, tags: Any, where: str) -> _Row:
     return list(words), [_check_tag(tag, where) for tag in tags], 0
 
 
-def _read_object(source: Any, text: str | None, label: Any):
+def _read_object(
+    source: Any, text: str | None, label: Any
+) -> tuple[Sentences, str, str]:
     name = f"the {type(source).__name__}"
     columns = getattr(source, "column_names", getattr(source, "columns", None))
     if columns is not None:

@@ -1,6 +1,6 @@
 """Rows of tokens in windows that no encoder is too short for, in ragged batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,7 +142,9 @@ def encode_tokens(preset: Preset, precision: Any) -> tuple[Backbone, Any]:
     """Return an encoder and its vectors of all tokens, (batch, length, hidden_dim)."""
     backbone = load_backbone(preset, precision=precision)
     outputs = backbone(backbone.input)
-    return backbone, outputs["sequence_output"] if backbone.config.has_pooler else outputs
+    return backbone, outputs[
+        "sequence_output"
+    ] if backbone.config.has_pooler else outputs
 
 
 def finish_model(
@@ -171,3 +173,9 @@ def finish_model(
         input_names=backbone.config.input_names,
     )
     return model
+
+
+def refuse_options(task: str, options: Mapping[str, Any]) -> None:
+    """Raise a sentence about options that a task has not."""
+    for name in options:
+        raise ValueError(f"the task {task} has no option {name!r}; leave it out.")

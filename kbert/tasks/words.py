@@ -1,12 +1,12 @@
 """Words to tokens, each sentence in as many windows as it needs."""
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
-import re
 
 from kbert.encoded import offsets_of, ranges
 from kbert.tasks.windows import Windows, join_rows, pad_values
@@ -80,7 +80,9 @@ def encode_words(
     return _cut_windows(ids[ranges(starts, lengths)], marks, bounds, preprocessor)
 
 
-def _tokenize_words(words: list[str], tokenizer: Tokenizer):
+def _tokenize_words(
+    words: list[str], tokenizer: Tokenizer
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return ids, and where each word's begin and how many they are: at least one."""
     space = " " if tokenizer.takes_space else ""
     distinct = dict.fromkeys(words)
