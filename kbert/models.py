@@ -18,11 +18,14 @@ from kbert.presets import Preset, PresetError, load_preset
 from kbert.saved_model import FILE_FORMAT
 from kbert.text import Preprocessor
 from kbert.text_model import Model
+from kbert.token_heads import EntityF1, SpanAccuracy, SpanScores, WordAccuracy
 
 __all__ = ["Backbone", "Model", "build_classifier", "load_backbone", "load_model"]
 
 Pooling = Literal["pooler", "cls", "mean"]
 _MLP_UNITS = 512
+# Keras finds in files only what has been imported.
+_IN_FILES = (EntityF1, SpanAccuracy, SpanScores, WordAccuracy)
 
 
 def load_backbone(

@@ -52,12 +52,16 @@ def read_at_once(sentences, names):
     found = find_entities(flat, offsets, rules)
     return [
         (int(start), int(stop), rules.types[kind])
-        for start, stop, kind in zip(found.starts, found.stops, found.types, strict=True)
+        for start, stop, kind in zip(
+            found.starts, found.stops, found.types, strict=True
+        )
     ]
 
 
 def tagged(names):
-    return st.lists(st.lists(st.sampled_from(names), max_size=9), min_size=1, max_size=5)
+    return st.lists(
+        st.lists(st.sampled_from(names), max_size=9), min_size=1, max_size=5
+    )
 
 
 @settings(deadline=None)

@@ -2,30 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
-from keras import ops
 
-from kbert.engine.layers import build_initializer
 from kbert.evaluation.answers import measure_answers
-from kbert.models import Model
-from kbert.presets import Preset
 from kbert.tasks.answer_data import Questions, load_questions
 from kbert.tasks.parts import TaskSplits
-from kbert.tasks.passages import PassageWindows, encode_passages, find_best_spans
 from kbert.tasks.task import Request, Task
-from kbert.tasks.windows import (
-    WindowBatches,
-    encode_tokens,
-    finish_model,
-    refuse_options,
-)
+
+if TYPE_CHECKING:
+    import keras
+
+    from kbert.encoded import Encoded
+    from kbert.models import Model
+    from kbert.presets import Preset
+    from kbert.tasks.passages import PassageWindows
+    from kbert.tasks.windows import WindowBatches
 
 # Tokens of a window, question included, unless told; as in BERT's own SQuAD script.
 _MAX_LENGTH = 384
-_NEVER = -1e9
 _UNANSWERABLE = "unanswerable"
 
 
@@ -46,43 +42,6 @@ class Answer:
     probability: float
 
 
-@keras.saving.register_keras_serializable(package="kbert")
-class SpanScores(keras.layers.Layer):
-    """Scores of tokens to be first and last, as rows over the tokens of a window."""
-
-    def call(self, scores, padding_mask):
-        """Turn (batch, length, 2) to (batch, 2, length), padding out of the running."""
-        scores = ops.transpose(scores, (0, 2, 1))
-        is_token = ops.expand_dims(ops.cast(padding_mask, "bool"), 1)
-        return ops.where(is_token, scores, _NEVER)
-
-    def compute_output_shape(self, scores_shape, padding_mask_shape):
-        """Return (batch, 2, length)."""
-        return (scores_shape[0], 2, scores_shape[1])
-
-
-@keras.saving.register_keras_serializable(package="kbert")
-class SpanAccuracy(keras.metrics.MeanMetricWrapper):
-    """Share of the windows whose first and last token are both right.
-
-    Args:
-        name: of the metric.
-        dtype: of its sums.
-    """
-
-    def __init__(self, name="span_accuracy", dtype=None):
-        super().__init__(_match_spans, name=name, dtype=dtype)
-
-    def get_config(self):
-        """Return the constructor's arguments."""
-        return {"name": self.name, "dtype": self.dtype}
-
-
-def _match_spans(y_true, y_pred):
-    found = ops.argmax(y_pred, axis=-1)
-    return ops.all(ops.equal(ops.cast(y_true, found.dtype), found), axis=-1)
-
-
 class AnswerQuestions(Task):
     """Questions answered by a part of a text, measured by SQuAD's rules."""
 
@@ -90,6 +49,7 @@ class AnswerQuestions(Task):
     words = "answers questions with a part of a text"
     metric = "span_accuracy"
     mode = "max"
+    headlines = ("exact_match", "f1")
 
     def load(self, request: Request) -> TaskSplits:
         """Read, check and split questions; see `load_questions`."""
@@ -97,19 +57,25 @@ class AnswerQuestions(Task):
 
     def build(
         self,
-        preset: Preset,
+        preset: "Preset",
         label_names: Sequence[str] = (),
         *,
         dropout: float = 0.0,
         max_length: int | None = None,
         precision: Any = "auto",
         **options: Any,
-    ) -> Model:
+    ) -> "Model":
         """Put two softmaxes over the tokens, first and last, on an encoder; see `Task`.
 
         Like BERT's own, the head drops no values unless told, and windows have 384
         tokens. A longer text is read in several that share 128.
         """
+        import keras
+
+        from kbert.engine.layers import build_initializer
+        from kbert.tasks.windows import encode_tokens, finish_model, refuse_options
+        from kbert.token_heads import SpanScores
+
         refuse_options(self.name, options)
         backbone, tokens = encode_tokens(preset, precision)
         if max_length is None:
@@ -123,8 +89,23 @@ class AnswerQuestions(Task):
         outputs = keras.layers.Softmax(name="probabilities")(scores)
         return finish_model(self.name, preset, backbone, outputs, max_length)
 
-    def compile(self, model: Model, optimizer: keras.optimizers.Optimizer) -> None:
+    def prepare(self, model: "Model", train: Questions) -> None:
+        """Let the model give no answer if some questions to train on have none."""
+        model.metadata[_UNANSWERABLE] = train.has_unanswerable
+
+    def encode(self, preset: "Preset", part: Questions, max_length: int) -> "Encoded":
+        """Tokenize a part in windows of up to 384 tokens, to count these."""
+        from kbert.tasks.passages import encode_passages
+        from kbert.text import Preprocessor
+
+        length = min(max_length, _MAX_LENGTH)
+        preprocessor = Preprocessor(preset.tokenizer, max_length=length)
+        return encode_passages(part.questions, part.contexts, preprocessor).encoded
+
+    def compile(self, model: "Model", optimizer: "keras.optimizers.Optimizer") -> None:
         """Compile with the mean cross-entropy of first and last tokens."""
+        from kbert.token_heads import SpanAccuracy
+
         model.compile(
             optimizer,
             "sparse_categorical_crossentropy",
@@ -132,22 +113,22 @@ class AnswerQuestions(Task):
         )
 
     def feed(
-        self, model: Model, part: Questions, batch_size: int, seed: int | None
-    ) -> WindowBatches:
+        self, model: "Model", part: Questions, batch_size: int, seed: int | None
+    ) -> "WindowBatches":
         """Return batches of windows, each padded to its longest; see `Task`.
 
-        A window without the answer points to its first token, [CLS]. Questions without
-        any answer among those to train on let the model give none.
+        A window without the answer points to its first token, [CLS].
         """
+        from kbert.tasks.passages import encode_passages
+        from kbert.tasks.windows import WindowBatches
+
         assert model.preprocessor is not None and part.answers is not None
-        if seed is not None:
-            model.metadata[_UNANSWERABLE] = part.has_unanswerable
         windows = encode_passages(part.questions, part.contexts, model.preprocessor)
         windows = windows.with_answers(part.answers, part.contexts)
         return WindowBatches(windows, batch_size, seed)
 
     def predict(
-        self, model: Model, inputs: Any, *, batch_size: int = 32
+        self, model: "Model", inputs: Any, *, batch_size: int = 32
     ) -> list[Answer]:
         """Answer questions with the likeliest part of up to 30 tokens of their text.
 
@@ -162,6 +143,8 @@ class AnswerQuestions(Task):
         Raises:
             ValueError: an input is no pair of texts.
         """
+        from kbert.tasks.passages import encode_passages
+
         if isinstance(inputs, Questions):
             questions, contexts = inputs.questions, inputs.contexts
         else:
@@ -185,8 +168,12 @@ class AnswerQuestions(Task):
         assert part.labels is not None
         return measure_answers(part.labels, [one.text for one in predictions])
 
+    def name_labels(self, part: Questions, label_names: Sequence[str]) -> list[str]:
+        """Return the right answers of each question, parted by bars."""
+        return [" | ".join(dict.fromkeys(texts)) for texts in part.labels or ()]
+
     def tabulate(
-        self, model: Model, inputs: Any, predictions: Sequence[Answer]
+        self, model: "Model", inputs: Any, predictions: Sequence[Answer]
     ) -> dict[str, list[Any]]:
         """Return each answer, its place in the text and its probability."""
         return {
@@ -208,9 +195,12 @@ def _check_pair(one: Any, row: int) -> tuple[str, str]:
 
 
 def _predict_windows(
-    model: Model, windows: PassageWindows, batch_size: int
+    model: "Model", windows: "PassageWindows", batch_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return, of each window, its best answer's probability and tokens, and [CLS]'s."""
+    from kbert.tasks.passages import find_best_spans
+    from kbert.tasks.windows import WindowBatches
+
     found = np.zeros(len(windows))
     none = np.zeros(len(windows))
     spans = np.zeros((len(windows), 2), np.int64)
@@ -224,7 +214,7 @@ def _predict_windows(
 
 
 def _choose_answers(
-    windows: PassageWindows,
+    windows: "PassageWindows",
     found: np.ndarray,
     spans: np.ndarray,
     none: np.ndarray,

@@ -1,5 +1,6 @@
 """Questions and the texts that answer them to tokens, in overlapping windows."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,8 @@ from kbert.token_spans import find_token_spans
 # BERT's own SQuAD script.
 OVERLAP = 128
 LONGEST_ANSWER = 30
+
+_logger = logging.getLogger("kbert")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +103,8 @@ def encode_passages(
 ) -> PassageWindows:
     """Tokenize questions and their texts.
 
-    Only the text is cut: into windows that share `OVERLAP` tokens. A question gets at
-    most half of a window.
+    Only the text is cut: into windows that share `OVERLAP` tokens. A question that
+    takes more than half of a window loses its end, and a line says so.
 
     Args:
         questions: a question a row.
@@ -115,6 +118,13 @@ def encode_passages(
     room = preprocessor.max_length - 2 - tokenizer.pair_separators
     asked, offsets = tokenizer.tokenize(list(questions))
     num_asked = np.minimum(np.diff(offsets), room // 2)
+    if num_cut := int((num_asked < np.diff(offsets)).sum()):
+        _logger.warning(
+            "%s of %s questions were cut to %d tokens, half of a window.",
+            f"{num_cut:,}",
+            f"{len(num_asked):,}",
+            room // 2,
+        )
     distinct = dict.fromkeys(contexts)
     place = dict(zip(distinct, range(len(distinct)), strict=True))
     which = np.fromiter(map(place.__getitem__, contexts), np.int64, len(contexts))

@@ -2,30 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from kbert.engine.layers import build_initializer
 from kbert.evaluation.entities import (
     build_tag_rules,
     find_entities,
     measure_entities,
 )
-from kbert.models import Model
-from kbert.presets import Preset
-from kbert.tasks.entity_score import EntityF1
 from kbert.tasks.parts import TaskSplits
 from kbert.tasks.tag_data import Sentences, load_sentences
 from kbert.tasks.task import Request, Task
-from kbert.tasks.windows import (
-    WindowBatches,
-    encode_tokens,
-    finish_model,
-    refuse_options,
-)
-from kbert.tasks.words import WordWindows, encode_words, split_words
+
+if TYPE_CHECKING:
+    import keras
+
+    from kbert.encoded import Encoded
+    from kbert.models import Model
+    from kbert.presets import Preset
+    from kbert.tasks.windows import WindowBatches
+    from kbert.tasks.words import WordWindows
 
 
 @dataclass(frozen=True)
@@ -101,6 +98,7 @@ class Tag(Task):
     words = "finds names and other entities among the words of a text"
     metric = "f1"
     mode = "max"
+    headlines = ("f1", "precision", "recall", "accuracy")
 
     def load(self, request: Request) -> TaskSplits:
         """Read, check and split tagged sentences; see `load_sentences`."""
@@ -108,18 +106,23 @@ class Tag(Task):
 
     def build(
         self,
-        preset: Preset,
+        preset: "Preset",
         label_names: Sequence[str],
         *,
         dropout: float = 0.1,
         max_length: int | None = None,
         precision: Any = "auto",
         **options: Any,
-    ) -> Model:
+    ) -> "Model":
         """Put a softmax over the tags on every token of an encoder; see `Task`.
 
         A sentence longer than `max_length` is trained and predicted in windows.
         """
+        import keras
+
+        from kbert.engine.layers import build_initializer
+        from kbert.tasks.windows import encode_tokens, finish_model, refuse_options
+
         refuse_options(self.name, options)
         backbone, tokens = encode_tokens(preset, precision)
         tokens = keras.layers.Dropout(dropout, name="head_dropout")(tokens)
@@ -133,31 +136,47 @@ class Tag(Task):
         model.label_names = tuple(label_names)
         return model
 
-    def compile(self, model: Model, optimizer: keras.optimizers.Optimizer) -> None:
+    def encode(self, preset: "Preset", part: Sentences, max_length: int) -> "Encoded":
+        """Tokenize a part word by word, to count its tokens."""
+        from kbert.tasks.words import encode_words
+        from kbert.text import Preprocessor
+
+        preprocessor = Preprocessor(preset.tokenizer, max_length=max_length)
+        return encode_words(part.words, preprocessor).encoded
+
+    def compile(self, model: "Model", optimizer: "keras.optimizers.Optimizer") -> None:
         """Compile with the mean cross-entropy of words, entity F1 and word accuracy."""
+        import keras
+
+        from kbert.token_heads import EntityF1, WordAccuracy
+
         assert model.label_names is not None
+        rules = build_tag_rules(model.label_names)
         model.compile(
             optimizer,
             keras.losses.SparseCategoricalCrossentropy(
                 reduction="mean_with_sample_weight"
             ),
             weighted_metrics=[
-                EntityF1(model.label_names),
-                keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+                EntityF1(rules.type_ids, rules.starts, rules.ends),
+                WordAccuracy(),
             ],
         )
 
     def feed(
-        self, model: Model, part: Sentences, batch_size: int, seed: int | None
-    ) -> WindowBatches:
+        self, model: "Model", part: Sentences, batch_size: int, seed: int | None
+    ) -> "WindowBatches":
         """Return batches of sentences, each padded to its longest; see `Task`."""
+        from kbert.tasks.windows import WindowBatches
+        from kbert.tasks.words import encode_words
+
         assert model.preprocessor is not None and part.labels is not None
         windows = encode_words(part.words, model.preprocessor)
         labels = np.concatenate(part.labels)
         return WindowBatches(replace(windows, labels=labels), batch_size, seed)
 
     def predict(
-        self, model: Model, inputs: Any, *, batch_size: int = 32
+        self, model: "Model", inputs: Any, *, batch_size: int = 32
     ) -> list[TaggedText]:
         """Tag every word.
 
@@ -173,6 +192,8 @@ class Tag(Task):
         Raises:
             ValueError: an input is neither a text nor a list of words.
         """
+        from kbert.tasks.words import encode_words
+
         sentences = inputs.words if isinstance(inputs, Sentences) else inputs
         if not len(sentences):
             return []
@@ -205,8 +226,12 @@ class Tag(Task):
         found = np.concatenate([one.labels for one in predictions])
         return measure_entities(labels, found, part.offsets, label_names)
 
+    def name_labels(self, part: Sentences, label_names: Sequence[str]) -> list[str]:
+        """Return the tags of each sentence, joined by blanks."""
+        return [" ".join(tags) for tags in part.tags or ()]
+
     def tabulate(
-        self, model: Model, inputs: Any, predictions: Sequence[TaggedText]
+        self, model: "Model", inputs: Any, predictions: Sequence[TaggedText]
     ) -> dict[str, list[Any]]:
         """Return the tags, joined by blanks, and the entities as dicts."""
         return {
@@ -217,6 +242,8 @@ class Tag(Task):
 
 def _locate(one: Any, row: int) -> tuple[str, np.ndarray]:
     """Return a text, and the first and past the last character of each word."""
+    from kbert.tasks.words import split_words
+
     if isinstance(one, str):
         return one, split_words(one)
     if not isinstance(one, list | tuple) or not all(isinstance(w, str) for w in one):
@@ -233,9 +260,11 @@ def _take_words(text: str, spans: np.ndarray) -> list[str]:
 
 
 def _predict_words(
-    model: Model, windows: WordWindows, batch_size: int
+    model: "Model", windows: "WordWindows", batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the label and its probability of each word of all windows."""
+    from kbert.tasks.windows import WindowBatches
+
     num_words = int(windows.words.max(initial=-1)) + 1
     labels = np.zeros(num_words, np.int32)
     probabilities = np.zeros(num_words, np.float32)
