@@ -248,7 +248,7 @@ class SortedBatches(Batches):
         self.encoded = preprocessor.encode(*rows.read(every))
         self.order = np.argsort(-self.encoded.lengths, kind="stable")
         most = min(batch_size * preprocessor.max_length, _BATCH_TOKENS) if fills else 0
-        self._starts = _cut(self.encoded.lengths[self.order], batch_size, most)
+        self._starts = cut_batches(self.encoded.lengths[self.order], batch_size, most)
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -265,7 +265,7 @@ class SortedBatches(Batches):
             yield self._find_rows(index), self[index]
 
 
-def _cut(lengths: np.ndarray, batch_size: int, most: int) -> list[int]:
+def cut_batches(lengths: np.ndarray, batch_size: int, most: int) -> list[int]:
     """Return where batches of sorted rows start, and where the last one stops.
 
     A batch has `batch_size` rows, or more of them where they come to no more than

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import torch
 
+from kbert.batches import Batches
 from kbert.engine.transfer import send
 from kbert.rows import Columns, name_to_id, read_rows, weigh
 from kbert.text import Preprocessor
@@ -78,6 +79,9 @@ def map_loader(
         ValueError: the loader is empty.
     """
     _refuse_empty(loader)
+    if isinstance(loader, Batches) and class_weight is None:
+        loader.send_to(device or torch.device("cpu"))  # kbert's own: arrays already
+        return loader
     columns = _find_columns(loader)
 
     def convert(batch):

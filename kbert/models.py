@@ -18,11 +18,14 @@ from kbert.presets import Preset, PresetError, load_preset
 from kbert.saved_model import FILE_FORMAT
 from kbert.text import Preprocessor
 from kbert.text_model import Model
+from kbert.token_heads import EntityF1, SpanAccuracy, SpanScores, WordAccuracy
 
 __all__ = ["Backbone", "Model", "build_classifier", "load_backbone", "load_model"]
 
 Pooling = Literal["pooler", "cls", "mean"]
 _MLP_UNITS = 512
+# Keras finds in files only what has been imported.
+_IN_FILES = (EntityF1, SpanAccuracy, SpanScores, WordAccuracy)
 
 
 def load_backbone(
@@ -117,7 +120,7 @@ def build_classifier(
     model.label_names = tuple(map(str, label_names)) if label_names else None
     model.preprocessor = Preprocessor(
         preset.tokenizer,
-        max_length=_check_length(max_length, backbone.config.max_sequence_length),
+        max_length=check_length(max_length, backbone.config.max_sequence_length),
         input_names=backbone.config.input_names,
         clean=clean,
     )
@@ -160,7 +163,7 @@ def _count_classes(label_names, num_classes: int | None, least: int) -> int:
     return count
 
 
-def _check_length(max_length: int | None, longest: int) -> int:
+def check_length(max_length: int | None, longest: int) -> int:
     if max_length is not None and max_length > longest:
         raise ValueError(
             f"max_length must be at most {longest}, the encoder's longest text in "

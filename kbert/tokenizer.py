@@ -224,6 +224,11 @@ class Tokenizer:
         ids = np.fromiter(chain.from_iterable(rows), np.int32, int(offsets[-1]))
         return ids, offsets
 
+    @property
+    def takes_space(self) -> bool:
+        """Whether a word's tokens hold the space before it, as in byte-level BPE."""
+        return '"type":"ByteLevel"' in self.json
+
     def _encode_batch(self, texts: Sequence[str]) -> "list[tokenizers.Encoding]":
         backend = self._backend
         try:

@@ -93,6 +93,23 @@ def test_a_loss_that_is_no_mean_is_not_split():
     assert not can_split(model.loss) and can_split("mse")
 
 
+def test_a_mean_by_weights_is_split_by_them():
+    """The words of a batch's parts are not as many as their rows are."""
+    loss = keras.losses.SparseCategoricalCrossentropy(
+        reduction="mean_with_sample_weight"
+    )
+    whole, split = (build_model(loss=loss) for _ in range(2))
+    calls = run_out_of_memory(split, 5)
+    expected, found = (
+        train(one, sample_weight=WEIGHTS, epochs=1) for one in (whole, split)
+    )
+    assert min(calls) <= 5 and can_split(split.loss)
+    np.testing.assert_allclose(found["loss"], expected["loss"], atol=1e-6)
+    for one, two in zip(split.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+    assert not can_split([loss, "mse", loss])
+
+
 def test_gradients_of_parts_count_by_their_rows():
     recovery = MemoryRecovery()
     recovery.num_parts = 2

@@ -30,7 +30,7 @@ HEAVY = (
 # Lower layers never import higher ones. Modules of one row may import each other.
 LAYERS = (
     ("data",),
-    ("augmentation", "cleaning", "tokenizer", "encoded", "text"),
+    ("augmentation", "cleaning", "tokenizer", "token_spans", "encoded", "text"),
     ("presets", "engine"),
     (
         "rows",
@@ -38,6 +38,7 @@ LAYERS = (
         "loaders",
         "saved_model",
         "text_model",
+        "token_heads",
         "models",
         "training",
         "callbacks",

@@ -15,7 +15,7 @@ from kbert.engine.losses import start_from_logits
 from kbert.engine.optimizers import FusedUpdate, can_fuse
 from kbert.engine.precision import use_fast_products
 from kbert.engine.reads import find_reads
-from kbert.engine.recovery import MemoryRecovery, can_split
+from kbert.engine.recovery import MemoryRecovery, can_split, is_weighted
 from kbert.engine.transfer import HostNumbers, LossWatch, send
 
 _logger = logging.getLogger("kbert")
@@ -256,7 +256,8 @@ class EngineModel(keras.Model):
         batch = (x, y, sample_weight)
         with self._fast_products():
             if can_split(self.loss):
-                return self._recovery.differentiate(self._differentiate, batch)
+                weights = sample_weight if is_weighted(self.loss) else None
+                return self._recovery.differentiate(self._differentiate, batch, weights)
             return self._differentiate(batch)
 
     def _differentiate(self, batch):

@@ -14,15 +14,22 @@ _logger = logging.getLogger("kbert")
 
 # Losses that are means over the rows of a batch: those of its parts add up to them.
 _MEANS = ("sum_over_batch_size", "mean")
+_WEIGHTED_MEAN = "mean_with_sample_weight"
 
 
 def can_split(loss: Any) -> bool:
     """Whether the losses that `compile` was given are means over a batch's rows."""
-    return all(
-        one.reduction in _MEANS
-        for one in tree.flatten(loss)
-        if isinstance(one, keras.losses.Loss)
-    )
+    return all(one in _MEANS for one in _list_reductions(loss)) or is_weighted(loss)
+
+
+def is_weighted(loss: Any) -> bool:
+    """Whether the one loss that `compile` was given is a mean by sample weights."""
+    return _list_reductions(loss) == [_WEIGHTED_MEAN]
+
+
+def _list_reductions(loss: Any) -> list[str]:
+    losses = tree.flatten(loss)
+    return [one.reduction for one in losses if isinstance(one, keras.losses.Loss)]
 
 
 class MemoryRecovery:
@@ -38,13 +45,17 @@ class MemoryRecovery:
     def __init__(self) -> None:
         self.num_parts = 1
 
-    def differentiate(self, function: Callable, batch: Any) -> tuple:
+    def differentiate(
+        self, function: Callable, batch: Any, weights: Any = None
+    ) -> tuple:
         """Compute the loss of a batch and its gradients within the memory there is.
 
         Args:
             function: takes a batch; returns its loss, predictions (a structure of
                 tensors) and gradients (tensors or `None`).
             batch: a structure of arrays or tensors with one row an example.
+            weights: (num_rows, ...) by whose sums parts of the batch count; `None`:
+                by their rows.
 
         Returns:
             The three of the whole batch.
@@ -55,7 +66,7 @@ class MemoryRecovery:
         num_rows = len(next(leaf for leaf in tree.flatten(batch) if leaf is not None))
         while True:
             try:
-                return self._run(function, batch, num_rows)
+                return self._run(function, batch, num_rows, weights)
             except torch.OutOfMemoryError:
                 if self.num_parts >= num_rows:
                     raise
@@ -69,7 +80,9 @@ class MemoryRecovery:
                 self.num_parts,
             )
 
-    def _run(self, function: Callable, batch: Any, num_rows: int) -> tuple:
+    def _run(
+        self, function: Callable, batch: Any, num_rows: int, weights: Any
+    ) -> tuple:
         if self.num_parts == 1:
             return function(batch)
         size = -(-num_rows // self.num_parts)
@@ -80,6 +93,8 @@ class MemoryRecovery:
                 lambda leaf, rows=rows: take_rows(leaf, rows), batch
             )
             share = (min(start + size, num_rows) - start) / num_rows
+            if weights is not None:
+                share = weights[rows].sum() / weights.sum()
             loss, y_pred, own = function(part)
             total = total + share * loss
             gradients = _add(gradients, own, share)

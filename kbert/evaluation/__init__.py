@@ -1,11 +1,13 @@
-"""Measure a classifier: metrics with intervals, calibration, curves, its mistakes.
+"""Measure a classifier, a tagger or answers: metrics with intervals, mistakes.
 
 Everything here takes class ids and probabilities as NumPy arrays, so it measures
 kbert's models and any other alike.
 """
 
+from kbert.evaluation.answers import measure_answers
 from kbert.evaluation.bootstrap import (
     bootstrap_interval,
+    bootstrap_intervals,
     percentile_interval,
     resample_rows,
 )
@@ -16,6 +18,7 @@ from kbert.evaluation.calibration import (
     reliability_curve,
 )
 from kbert.evaluation.curves import PrecisionRecall, precision_recall_points
+from kbert.evaluation.entities import measure_entities
 from kbert.evaluation.metrics import compute_metrics
 from kbert.evaluation.mistakes import find_mistakes
 from kbert.evaluation.regression import compute_score_metrics
@@ -46,6 +49,7 @@ __all__ = [
     "batch_mean_accuracy",
     "bootstrap_interval",
     "choose_thresholds",
+    "bootstrap_intervals",
     "compute_metrics",
     "compute_score_metrics",
     "compute_several_metrics",
@@ -53,6 +57,8 @@ __all__ = [
     "expected_calibration_error",
     "find_mistakes",
     "log_loss",
+    "measure_answers",
+    "measure_entities",
     "matthews_correlation",
     "per_class_table",
     "percentile_interval",

@@ -93,6 +93,40 @@ def bootstrap_interval(
         >>> errors = np.abs(scores - predictions)
         >>> bootstrap_interval(lambda rows: errors[rows].mean(axis=1), len(errors))
     """
+    intervals = bootstrap_intervals(
+        lambda rows: statistic(rows)[:, None],
+        num_rows,
+        num_bootstrap=num_bootstrap,
+        seed=seed,
+        level=level,
+    )
+    return intervals[0]
+
+
+def bootstrap_intervals(
+    statistics: Callable[[np.ndarray], np.ndarray],
+    num_rows: int,
+    *,
+    num_bootstrap: int = 1000,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> list[tuple[float, float] | None]:
+    """Estimate the intervals of several statistics from the same resamples.
+
+    Args:
+        statistics: takes int64 (b, num_rows), the rows of b resamples, and returns
+            float (b, num_statistics), NaN where one is undefined.
+        num_rows: number of rows.
+        num_bootstrap: number of resamples.
+        seed: of the draws.
+        level: share of the resamples inside.
+
+    Returns:
+        For each statistic what `bootstrap_interval` returns.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
     blocks = resample_rows(num_rows, num_bootstrap=num_bootstrap, seed=seed)
-    samples = np.concatenate([statistic(rows) for rows in blocks])
-    return percentile_interval(samples, level=level)
+    samples = np.concatenate([statistics(rows) for rows in blocks])
+    return [percentile_interval(one, level=level) for one in samples.T]
