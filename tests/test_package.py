@@ -35,7 +35,10 @@ LAYERS = (
     (
         "rows",
         "batches",
+        "checkpoints",
         "loaders",
+        "model_file",
+        "rewriting",
         "saved_model",
         "text_model",
         "models",
