@@ -18,6 +18,7 @@ from kbert.presets.files import read_json
 from kbert.presets.hugging_face import list_arrays
 from kbert.presets.variables import POOLER
 from kbert.rewriting import Layer, Weights, remove_mean_layer, undo_relu, undo_tanh
+from kbert.span_scores import build_spans
 from kbert.text import Preprocessor
 from kbert.text_model import Model
 
@@ -36,6 +37,8 @@ _PROBLEMS = {
     "regression": "regress",
 }
 _ACTIVATIONS = {"multilabel": "sigmoid", "regress": "linear", "answer": "linear"}
+
+_LAST_NAMES = {"answer": "span_scores", "regress": "score"}
 
 
 def load_checkpoint(folder: Path, *, precision: Precision = "auto") -> Model:
@@ -180,12 +183,12 @@ def _build(
         values.append((dense, parts.hidden))
     features = keras.layers.Dropout(dropout, name="head_dropout")(features)
     activation = _ACTIVATIONS.get(task, "softmax")
-    dense = keras.layers.Dense(
-        len(parts.last[1]),
-        activation=activation,
-        name="logits" if activation == "linear" else "probabilities",
-    )
-    model = Model(backbone.input, dense(features), name="classifier")
+    name = _LAST_NAMES.get(task, "probabilities")
+    dense = keras.layers.Dense(len(parts.last[1]), activation=activation, name=name)
+    outputs = dense(features)
+    if task == "answer":
+        outputs = build_spans(outputs, backbone.input["padding_mask"])
+    model = Model(backbone.input, outputs, name="classifier")
     for layer, pair in (*values, (dense, parts.last)):
         layer.set_weights(list(pair))
     return model
@@ -207,9 +210,10 @@ def _build_preprocessor(
         return Preprocessor.from_config(saved, preset.tokenizer)
     settings = read_json(folder / "tokenizer_config.json", optional=True)
     limit = settings.get("model_max_length")
-    usable = isinstance(limit, int) and 2 <= limit <= longest
+    if not isinstance(limit, int) or not 2 <= limit <= longest:
+        limit = longest
     return Preprocessor(
         preset.tokenizer,
-        max_length=limit if usable else longest,
+        max_length=limit,
         input_names=preset.config.input_names,
     )

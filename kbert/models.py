@@ -15,6 +15,7 @@ from kbert.engine.lean import without_tensorflow
 from kbert.engine.precision import Precision
 from kbert.model_file import check_model_file
 from kbert.presets import Preset, PresetError, load_preset
+from kbert.span_scores import SpanScores
 from kbert.text import Preprocessor
 from kbert.text_model import Model
 
@@ -23,6 +24,7 @@ __all__ = ["Backbone", "Model", "build_classifier", "load_backbone", "load_model
 Pooling = Literal["pooler", "cls", "mean"]
 _MLP_UNITS = 512
 MODEL_FILE = "model.keras"  # of a run folder
+_ = SpanScores  # registered, so that a file with it can be loaded
 
 
 def load_backbone(

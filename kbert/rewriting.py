@@ -167,7 +167,9 @@ def _alternate(values: np.ndarray) -> np.ndarray:
     return np.stack([values, -values], -1).reshape(*values.shape[:-1], -1)
 
 
-def _scale_states(config: EncoderConfig, weights: Weights, scale) -> Weights:
+def _scale_states(
+    config: EncoderConfig, weights: Weights, scale: float | np.floating
+) -> Weights:
     """Return weights whose top layer gives `scale` times what it gave."""
     norm = f"transformer_layer_{config.num_layers - 1}/{_LAST_NORM}"
     names = f"{norm}/gamma", f"{norm}/beta"

@@ -29,8 +29,8 @@ def write_whole(out: Path, overwrite: bool) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        temporary.chmod(0o777 & ~_read_umask())
         yield temporary
+        _allow_reading(temporary)
         _replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -84,7 +84,9 @@ def _replace(temporary: Path, out: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _read_umask() -> int:
+def _allow_reading(folder: Path) -> None:
+    """Give a temporary folder the permissions that a new one would have."""
     umask = os.umask(0)
     os.umask(umask)
-    return umask
+    for path in (folder, *folder.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)

@@ -11,6 +11,7 @@ from kbert.engine.config import EncoderConfig
 from kbert.engine.reads import takes_first
 from kbert.models import MeanPooling, Model
 from kbert.presets import variable_shapes
+from kbert.span_scores import SpanScores
 
 _ACTIVATIONS = ("linear", "relu", "sigmoid", "softmax", "tanh")
 
@@ -64,6 +65,22 @@ class Parts:
     head: Head
 
 
+def read_weights(backbone: Backbone) -> dict[str, np.ndarray]:
+    """Read an encoder's weights.
+
+    Args:
+        backbone: the encoder.
+
+    Returns:
+        float32 copies by KerasHub's variable paths, in their order.
+    """
+    found = {variable.path: variable for variable in backbone.weights}
+    return {
+        path: np.array(found[path], np.float32)
+        for path in variable_shapes(backbone.config)
+    }
+
+
 def read_parts(model: Model) -> Parts:
     """Read a model's encoder and head off its graph.
 
@@ -77,22 +94,16 @@ def read_parts(model: Model) -> Parts:
         ValueError: the graph holds something else; the sentence names it.
     """
     backbone = model.backbone
-    found = {variable.path: variable for variable in backbone.weights}
-    weights = {
-        path: np.array(found[path], np.float32)
-        for path in variable_shapes(backbone.config)
-    }
-    return Parts(backbone.config, weights, _read_head(model))
+    return Parts(backbone.config, read_weights(backbone), _read_head(model))
 
 
 def _read_head(model: Model) -> Head:
-    chains = [_follow(output) for output in model.outputs]
-    pooling, dense, dropout = chains[0]
-    if not dense or any(chain[1][-1:] != dense[-1:] for chain in chains):
+    pooling, dense, dropout = _follow(model.outputs[0])
+    if not dense or len(model.outputs) > 1:
         raise ValueError(
-            "a model is exported with one dense layer at its end; this one has "
-            f"{len(model.outputs)} outputs on {len(dense)} dense layers. Build it with "
-            "kbert.build_classifier, or save it as a .keras file."
+            "a model is exported with one output and a dense layer before it; this one "
+            f"has {len(model.outputs)} outputs and {len(dense)} dense layers. Build it "
+            "with kbert.build_classifier, or save it as a .keras file."
         )
     *hidden, last = [_read_dense(layer) for layer in dense]
     task = model.task or _guess_task(pooling, last)
@@ -120,7 +131,7 @@ def _follow(output: Any) -> tuple[str, list, float]:
             pooling = "mean"
         elif takes_first(node):
             pooling = "cls"
-        elif not _takes_column(node):
+        elif not isinstance(operation, SpanScores) and not _is_softmax(node):
             raise ValueError(
                 f"layer {operation.name!r} ({type(operation).__name__}) has no "
                 "counterpart in this format. Build the model with "
@@ -129,17 +140,11 @@ def _follow(output: Any) -> tuple[str, list, float]:
         output = node.input_tensors[0]
 
 
-def _takes_column(node: Any) -> bool:
-    """Whether a node takes one of a token's outputs, such as where an answer starts."""
-    if type(node.operation).__name__ != "GetItem" or len(node.arguments.args) != 2:
-        return False
-    key = node.arguments.args[1]
-    everything = slice(None)
-    return (
-        isinstance(key, tuple | list)
-        and isinstance(key[-1], int)
-        and all(part in (everything, Ellipsis) for part in key[:-1])
-    )
+def _is_softmax(node: Any) -> bool:
+    """Whether a node makes probabilities of an answer's scores."""
+    source = node.input_tensors[0]._keras_history.operation
+    is_softmax = isinstance(node.operation, keras.layers.Softmax)
+    return is_softmax and isinstance(source, SpanScores)
 
 
 def _read_dense(layer: keras.layers.Dense) -> Dense:

@@ -9,7 +9,7 @@ import numpy as np
 
 from kbert.engine.config import EncoderConfig
 from kbert.exporting.folder import write_json
-from kbert.exporting.head import Dense, Parts
+from kbert.exporting.head import Dense, Head, Parts, read_parts
 from kbert.exporting.tokenizer_files import write_tokenizer
 from kbert.models import Model
 from kbert.presets.hugging_face_names import DISTIL_BERT_KEYS, KEYS, name_weights
@@ -36,48 +36,48 @@ _SEQUENCE_HEADS = {
 }
 
 
-def write_hugging_face(folder: Path, model: Model, parts: Parts) -> None:
+def write_hugging_face(folder: Path, model: Model) -> None:
     """Write `config.json`, `model.safetensors` and the tokenizer's files.
 
     Args:
         folder: exists and is empty.
         model: what to write.
-        parts: its values.
 
     Raises:
         ValueError: transformers has no class for the head, not even rewritten.
     """
     assert model.preprocessor is not None
+    parts = read_parts(model)
     parts_of_file, arrays = _rewrite(parts)
     tokenizer = model.preprocessor.tokenizer
     arrays |= _name_arrays(parts_of_file, tokenizer)
     write_json(
         folder / "config.json", _build_config(model, parts_of_file, parts, tokenizer)
     )
-    _save(arrays, folder / "model.safetensors")
+    save_arrays(arrays, folder / "model.safetensors")
     write_tokenizer(folder, model.preprocessor)
 
 
-def describe_rewriting(parts: Parts) -> str | None:
+def describe_rewriting(head: Head) -> str | None:
     """Say in a sentence what was rewritten for transformers' classes, if anything.
 
     Args:
-        parts: of the model.
+        head: of the model.
 
     Returns:
         The sentence, or `None`: the head is transformers' own.
     """
-    if parts.head.pooling == "mean":
+    if head.pooling == "mean":
         return (
-            "transformers' classes read the first token only, so the mean over tokens "
+            "Transformers' classes read the first token only, so the mean over tokens "
             "is one transformer layer more, with equal attention to every token: the "
             "probabilities are the same in float32 and bfloat16, but not in float16, "
             "and the folder is for prediction; to train on, load it with "
             "kbert.load_model, which takes the layer off again."
         )
-    if parts.head.pooling == "cls" and not parts.head.hidden:
+    if head.pooling == "cls" and not head.hidden:
         return (
-            "transformers' classes read the first token through a dense layer more, "
+            "Transformers' classes read the first token through a dense layer more, "
             "which is written so that it changes nothing; the folder is for "
             "prediction in float32 or bfloat16; to train on, load it with "
             "kbert.load_model."
@@ -168,7 +168,13 @@ def _first_position(tokenizer: Tokenizer) -> int:
     return tokenizer.pad_id + 1
 
 
-def _save(arrays: Mapping[str, np.ndarray], file: Path) -> None:
+def save_arrays(arrays: Mapping[str, np.ndarray], file: Path) -> None:
+    """Write arrays as safetensors.
+
+    Args:
+        arrays: by name.
+        file: to write.
+    """
     from safetensors.numpy import save_file
 
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}

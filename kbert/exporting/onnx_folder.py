@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kbert.exporting.folder import write_json
-from kbert.exporting.head import Parts
+from kbert.exporting.head import read_parts
 from kbert.exporting.hugging_face import describe_for_kbert, name_labels
 from kbert.exporting.onnx_graph import build_onnx_model
 from kbert.exporting.tokenizer_files import INPUT_NAMES, write_tokenizer
@@ -17,13 +17,12 @@ _INSTALL = "pip install kbert[onnx]"
 MODEL_FILE = "model.onnx"
 
 
-def write_onnx(folder: Path, model: Model, parts: Parts, *, int8: bool = False) -> None:
-    """Write `model.onnx`, the tokenizer's files and `labels.json`.
+def write_onnx(folder: Path, model: Model, *, int8: bool = False) -> None:
+    """Write `model.onnx`, the tokenizer's files and `config.json`.
 
     Args:
         folder: exists and is empty.
         model: what to write.
-        parts: its values.
         int8: round the kernels of products to 8 bits.
 
     Raises:
@@ -33,6 +32,7 @@ def write_onnx(folder: Path, model: Model, parts: Parts, *, int8: bool = False) 
     check_onnx(int8)
     import onnx
 
+    parts = read_parts(model)
     built = build_onnx_model(parts)
     onnx.checker.check_model(built)
     target = folder / MODEL_FILE
@@ -112,7 +112,7 @@ def predict_onnx(folder: Path, model: Model, texts: Any, batch_size: int = 32) -
         batch = texts[start : start + batch_size]
         pairs = zip(*batch, strict=True) if not isinstance(batch[0], str) else [batch]
         encoded = model.preprocessor.encode(*map(list, pairs))
-        arrays = encoded.pad(int(np.diff(encoded.offsets).max()))
+        arrays = encoded.pad()
         inputs = {INPUT_NAMES[k]: v.astype(np.int64) for k, v in arrays.items()}
         rows.append(session.run([name], inputs)[0])
     return np.concatenate(rows)

@@ -93,13 +93,13 @@ class _Graph:
         self.nodes.append(node)
         return output
 
-    def store(self, name: str, array: np.ndarray) -> str:
+    def store(self, name: str, array: np.ndarray | np.generic) -> str:
         """Add a weight or constant once and return its name."""
         if name not in self._known:
             from onnx import numpy_helper
 
             self._known.add(name)
-            whole = np.ascontiguousarray(array)
+            whole = np.array(array, order="C")  # keeps a number a number
             self.initializers.append(numpy_helper.from_array(whole, name))
         return name
 
