@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from kbert.data import Split, Splits, load_split, load_splits
     from kbert.inspection import inspect
+    from kbert.exporting import export
     from kbert.models import Model, build_classifier, load_backbone, load_model
     from kbert.presets import PresetError, list_presets, load_preset
     from kbert.runs import TrainedRun, evaluate, load_run, predict, train
@@ -50,6 +51,7 @@ __all__ = [
     "engine",
     "evaluate",
     "evaluation",
+    "export",
     "freeze",
     "inspect",
     "list_presets",
@@ -81,6 +83,7 @@ _MODULE_OF = {
     "adamw": "training",
     "build_classifier": "models",
     "evaluate": "runs",
+    "export": "exporting",
     "freeze": "training",
     "inspect": "inspection",
     "list_presets": "presets",

@@ -1,21 +1,20 @@
 """Backbones with weights, heads on them, and models read back from files."""
 
-import json
 import os
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import keras
+import numpy as np
 from keras import ops
 
 from kbert.engine.backbone import Backbone
 from kbert.engine.layers import build_initializer
 from kbert.engine.lean import without_tensorflow
 from kbert.engine.precision import Precision
+from kbert.model_file import check_model_file
 from kbert.presets import Preset, PresetError, load_preset
-from kbert.saved_model import FILE_FORMAT
 from kbert.text import Preprocessor
 from kbert.text_model import Model
 from kbert.token_heads import EntityF1, SpanAccuracy, SpanScores, WordAccuracy
@@ -26,6 +25,7 @@ Pooling = Literal["pooler", "cls", "mean"]
 _MLP_UNITS = 512
 # Keras finds in files only what has been imported.
 _IN_FILES = (EntityF1, SpanAccuracy, SpanScores, WordAccuracy)
+MODEL_FILE = "model.keras"  # of a run folder
 
 
 def load_backbone(
@@ -53,17 +53,32 @@ def load_backbone(
     _ = backbone.compute_precision  # refuses here what would fail in training
     if not load_weights:
         return backbone
-    weights = preset.load_weights()
+    fill_backbone(backbone, preset.load_weights(), preset.name)
+    return backbone
+
+
+def fill_backbone(
+    backbone: Backbone, weights: Mapping[str, np.ndarray], name: str
+) -> None:
+    """Give an encoder its weights.
+
+    Args:
+        backbone: whose pooler stays random where there are no weights for it.
+        weights: arrays by variable path.
+        name: of the preset, for the message.
+
+    Raises:
+        PresetError: a weight is missing.
+    """
     for variable in backbone.weights:
         value = weights.get(variable.path)
         if value is not None:
             variable.assign(value)
         elif not variable.path.startswith("pooled_dense/"):
             raise PresetError(
-                f"preset {preset.name!r} has no weight {variable.path!r}; "
+                f"preset {name!r} has no weight {variable.path!r}; "
                 "its files are incomplete."
             )
-    return backbone
 
 
 def build_classifier(
@@ -109,7 +124,7 @@ def build_classifier(
     num_classes = _count_classes(label_names, num_classes, least)
     pooling = pooling or preset.pooling
     backbone = load_backbone(preset, precision=precision, load_weights=load_weights)
-    features = _pool(backbone, pooling)
+    features = pool(backbone, pooling)
     outputs = _build_head(head, features, num_classes, dropout)
     if outputs.shape[-1] != num_classes:
         raise ValueError(
@@ -172,10 +187,24 @@ def check_length(max_length: int | None, longest: int) -> int:
     return longest if max_length is None else max_length
 
 
-def _pool(backbone: Backbone, pooling: str):
+def pool(backbone: Backbone, pooling: str):
+    """Return what a head reads of an encoder.
+
+    Args:
+        backbone: the encoder.
+        pooling: `pooler`, `cls` or `mean` for a vector a text, `tokens` for all.
+
+    Returns:
+        Keras tensor (batch, hidden_dim), or (batch, length, hidden_dim).
+
+    Raises:
+        ValueError: the encoder has no such output.
+    """
     outputs = backbone(backbone.input)
     has_pooler = backbone.config.has_pooler
     sequence = outputs["sequence_output"] if has_pooler else outputs
+    if pooling == "tokens":
+        return sequence
     if pooling == "pooler" and has_pooler:
         return outputs["pooled_output"]
     if pooling == "cls":
@@ -210,22 +239,34 @@ def _build_head(head, features, num_classes: int, dropout: float):
     )(features)
 
 
-def load_model(path: str | os.PathLike, *, compile: bool = True) -> Model:
-    """Load a model that `Model.save` wrote.
+def load_model(
+    path: str | os.PathLike, *, compile: bool = True, precision: Precision = "auto"
+) -> Model:
+    """Load a model that `Model.save`, `kbert.export` or transformers wrote.
 
     Args:
-        path: a `.keras` file.
-        compile: whether to restore optimizer, loss and metrics too.
+        path: a `.keras` file, a run folder with a `model.keras` in it, or a folder
+            that transformers loads with a head: sequence or token classification, or
+            question answering, with its tokenizer and weights as safetensors.
+        compile: whether to restore a `.keras` file's optimizer, loss and metrics too.
+        precision: format of the matrix products of a model that transformers wrote; a
+            `.keras` file has its own.
 
     Returns:
         The model, its text handling included. No code from the file is run.
 
     Raises:
         FileNotFoundError: there is no such file.
+        PresetError: a folder's files are incomplete, damaged or of another kind.
         ValueError: the file is damaged, of a newer kbert, or not a kbert model.
     """
     path = Path(path)
-    _check_model_file(path)
+    if path.is_dir() and not (path / MODEL_FILE).exists():
+        from kbert.checkpoints import load_checkpoint
+
+        return load_checkpoint(path, precision=precision)
+    path = path / MODEL_FILE if path.is_dir() else path
+    check_model_file(path)
     try:
         with without_tensorflow():
             model = keras.saving.load_model(path, compile=compile, safe_mode=True)
@@ -241,35 +282,3 @@ def load_model(path: str | os.PathLike, *, compile: bool = True) -> Model:
             "Load it with keras.saving.load_model."
         )
     return model
-
-
-def _check_model_file(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no model file {path}; check the path.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-            text = archive.read("config.json")
-            config = json.loads(text)
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
-        raise ValueError(
-            f"{path} is damaged or no .keras file. Save the model again."
-        ) from error
-    if damaged is not None:
-        raise ValueError(
-            f"{path} is damaged: {damaged} fails its checksum. Save the model again."
-        )
-    inner = config.get("config") if isinstance(config, dict) else None
-    if not isinstance(inner, dict):
-        raise ValueError(f"{path} holds no Keras model. Save the model again.")
-    if b'"class_name": "Lambda"' in text:
-        raise ValueError(
-            f"{path} cannot be loaded: it holds a Lambda layer, and no code from a "
-            "file is run. Save the model with a registered layer in its place."
-        )
-    own = inner.get("kbert") or {}
-    if own.get("format", FILE_FORMAT) > FILE_FORMAT:
-        raise ValueError(
-            f"{path} has file format {own['format']}, and this kbert reads up to "
-            f"{FILE_FORMAT}. Upgrade kbert to load it."
-        )

@@ -35,7 +35,10 @@ LAYERS = (
     (
         "rows",
         "batches",
+        "checkpoints",
         "loaders",
+        "model_file",
+        "rewriting",
         "saved_model",
         "text_model",
         "token_heads",
@@ -67,6 +70,7 @@ PUBLIC_NAMES = [
     "engine",
     "evaluate",
     "evaluation",
+    "export",
     "freeze",
     "inspect",
     "list_presets",

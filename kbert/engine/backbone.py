@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 
 import keras
 import numpy as np
@@ -27,6 +28,8 @@ from kbert.engine.precision import Precision, resolve_precision, use_fast_produc
 from kbert.engine.transfer import Mirror, follow, get_host_copy
 
 OUTPUTS = ("sequence_output", "pooled_output")
+# Encoders that multiply in 8 bits now; other threads' passes stay as they are.
+_IN_INT8: ContextVar[tuple[int, ...]] = ContextVar("in_int8", default=())
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -85,7 +88,6 @@ class Backbone(keras.Model):
         self._saved_precision: str | None = None
         self.frozen_dropout = False
         self._engine_weights: tuple | None = None
-        self._in_int8 = False
         self.seed_generator = keras.random.SeedGenerator()
         self._seed_state: Mirror | None = None
 
@@ -139,11 +141,11 @@ class Backbone(keras.Model):
                 f"torch {torch.__version__} has no 8-bit products on this CPU. Leave "
                 "quantize out."
             )
-        self._in_int8 = True
+        token = _IN_INT8.set((*_IN_INT8.get(), id(self)))
         try:
             yield
         finally:
-            self._in_int8 = False
+            _IN_INT8.reset(token)
 
     @torch.compiler.disable
     def encode(
@@ -172,7 +174,7 @@ class Backbone(keras.Model):
         """
         keep_freed_memory()
         device, dtype = inputs["token_ids"].device, self.compute_precision
-        if self._in_int8 and not torch.is_grad_enabled():
+        if id(self) in _IN_INT8.get() and not torch.is_grad_enabled():
             dtype = torch.qint8
         try:
             check_batch(inputs, self.config)

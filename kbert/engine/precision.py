@@ -7,6 +7,7 @@ products still work and are a hundred times slower, without a warning.
 import contextlib
 import functools
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Literal, get_args
@@ -32,6 +33,11 @@ _MIN_GAIN = 1.3
 _MIN_FLOAT32_GAIN = 0.9
 # What the faster float32 products may be off by, relative to the largest output.
 _MAX_ERROR = 5e-6
+
+# The setting is the process's: of several threads the first sets it, the last one
+# back. One entry for each block that is inside, what the setting was before.
+_SETTING_LOCK = threading.Lock()
+_settings_before: list[str] = []
 
 
 def resolve_precision(
@@ -213,12 +219,19 @@ def fast_float32_products() -> Iterator[None]:
     if settings is None or not hasattr(settings, "fp32_precision"):
         yield
         return
-    before = settings.fp32_precision
-    settings.fp32_precision = "bf16"
+    with _SETTING_LOCK:
+        if not _settings_before:
+            _settings_before.append(settings.fp32_precision)
+            settings.fp32_precision = "bf16"
+        else:
+            _settings_before.append(_settings_before[0])
     try:
         yield
     finally:
-        settings.fp32_precision = before
+        with _SETTING_LOCK:
+            before = _settings_before.pop()
+            if not _settings_before:
+                settings.fp32_precision = before
 
 
 def use_fast_products(

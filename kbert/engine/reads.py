@@ -33,7 +33,7 @@ def find_reads(model: keras.Model) -> dict[int, tuple]:
             if key == "pooled_output":
                 used.update({key} if consumers or shown else ())
                 continue
-            first = [node.operation for node in consumers if _takes_first(node)]
+            first = [node.operation for node in consumers if takes_first(node)]
             takers += first
             others += len(consumers) - len(first) + shown
         if others:
@@ -45,7 +45,7 @@ def find_reads(model: keras.Model) -> dict[int, tuple]:
     return reads
 
 
-def _takes_first(node) -> bool:
+def takes_first(node) -> bool:
     """Whether a node is `sequence_output[:, 0]` or `sequence_output[:, 0, :]`."""
     arguments = node.arguments.args
     if type(node.operation).__name__ != "GetItem" or len(arguments) != 2:

@@ -16,67 +16,20 @@ import numpy as np
 from kbert.engine.config import Activation, EncoderConfig, Family
 from kbert.presets import files
 from kbert.presets.arrays import StoredArray, list_safetensors
+from kbert.presets.hugging_face_names import (
+    ACTIVATIONS,
+    DISTIL_BERT_KEYS,
+    FAMILIES,
+    KEYS,
+    name_weights,
+)
 from kbert.presets.preset import Pooling, Preset, PresetError
 from kbert.presets.variables import (
-    EMBEDDINGS,
     POOLER,
     check_variables,
     variable_shapes,
 )
 from kbert.tokenizer import Tokenizer
-
-_FAMILIES: dict[str, Family] = {
-    "bert": "bert",
-    "distilbert": "distil_bert",
-    "roberta": "roberta",
-}
-
-_ACTIVATIONS: dict[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_approximate",
-    "gelu_fast": "gelu_approximate",
-    "gelu_pytorch_tanh": "gelu_approximate",
-    "relu": "relu",
-}
-
-# What transformers' classes call the same numbers: EncoderConfig's field -> key.
-_KEYS = {
-    "vocabulary_size": "vocab_size",
-    "num_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "hidden_dim": "hidden_size",
-    "intermediate_dim": "intermediate_size",
-}
-_DISTIL_BERT_KEYS = {
-    "vocabulary_size": "vocab_size",
-    "num_layers": "n_layers",
-    "num_heads": "n_heads",
-    "hidden_dim": "dim",
-    "intermediate_dim": "hidden_dim",
-}
-
-# Inside a layer: our name -> theirs.
-_LAYER = {
-    "self_attention_layer/query": "attention.self.query",
-    "self_attention_layer/key": "attention.self.key",
-    "self_attention_layer/value": "attention.self.value",
-    "self_attention_layer/attention_output": "attention.output.dense",
-    "self_attention_layer_norm": "attention.output.LayerNorm",
-    "feedforward_intermediate_dense": "intermediate.dense",
-    "feedforward_output_dense": "output.dense",
-    "feedforward_layer_norm": "output.LayerNorm",
-}
-_DISTIL_BERT_LAYER = {
-    "self_attention_layer/query": "attention.q_lin",
-    "self_attention_layer/key": "attention.k_lin",
-    "self_attention_layer/value": "attention.v_lin",
-    "self_attention_layer/attention_output": "attention.out_lin",
-    "self_attention_layer_norm": "sa_layer_norm",
-    "feedforward_intermediate_dense": "ffn.lin1",
-    "feedforward_output_dense": "ffn.lin2",
-    "feedforward_layer_norm": "output_layer_norm",
-}
 
 _WORDS = "embeddings.word_embeddings.weight"
 
@@ -101,7 +54,7 @@ def load_hugging_face_folder(
     """
     table = files.read_json(folder / "config.json")
     config = _read_config(table, folder)
-    arrays = _list_arrays(folder)
+    arrays = list_arrays(folder)
     variables = check_variables(
         _map_arrays(arrays, config, _first_position(table)), config, folder
     )
@@ -121,7 +74,7 @@ def _read_config(table: dict[str, Any], folder: Path) -> EncoderConfig:
     family = _read_family(table, folder)
     distil = family == "distil_bert"
     _refuse_variants(table, folder)
-    keys = _DISTIL_BERT_KEYS if distil else _KEYS
+    keys = DISTIL_BERT_KEYS if distil else KEYS
     sizes = {field: files.read_size(table, keys[field], folder) for field in keys}
     positions = files.read_size(table, "max_position_embeddings", folder)
     if family == "roberta":
@@ -144,14 +97,14 @@ def _read_family(table: dict[str, Any], folder: Path) -> Family:
     kind = table.get("model_type")
     if kind is None:  # checkpoints of 2019 name only their class
         classes = [str(name).lower() for name in table.get("architectures") or ()]
-        known = [t for t in _FAMILIES if any(c.startswith(t) for c in classes)]
+        known = [t for t in FAMILIES if any(c.startswith(t) for c in classes)]
         kind = known[0] if known else None
-    if kind not in _FAMILIES:
+    if kind not in FAMILIES:
         raise PresetError(
             f"{folder / 'config.json'} has model_type {kind!r}, but kbert reads "
-            f"{', '.join(_FAMILIES)}; choose a checkpoint of one of these."
+            f"{', '.join(FAMILIES)}; choose a checkpoint of one of these."
         )
-    return _FAMILIES[kind]
+    return FAMILIES[kind]
 
 
 def _refuse_variants(table: dict[str, Any], folder: Path) -> None:
@@ -170,12 +123,12 @@ def _refuse_variants(table: dict[str, Any], folder: Path) -> None:
 
 
 def _read_activation(name: Any, folder: Path) -> Activation:
-    if name not in _ACTIVATIONS:
+    if name not in ACTIVATIONS:
         raise PresetError(
             f"{folder / 'config.json'} has activation {name!r}, but kbert knows "
-            f"{', '.join(_ACTIVATIONS)}; choose another checkpoint."
+            f"{', '.join(ACTIVATIONS)}; choose another checkpoint."
         )
-    return _ACTIVATIONS[name]
+    return ACTIVATIONS[name]
 
 
 def _first_position(table: dict[str, Any]) -> int:
@@ -187,7 +140,18 @@ def _first_position(table: dict[str, Any]) -> int:
     return (padding if isinstance(padding, int) else 1) + 1
 
 
-def _list_arrays(folder: Path) -> dict[str, StoredArray]:
+def list_arrays(folder: Path) -> dict[str, StoredArray]:
+    """List the arrays of a checkpoint, heads included, under transformers' names.
+
+    Args:
+        folder: holds `model.safetensors`, or its shards and index.
+
+    Returns:
+        Arrays by name.
+
+    Raises:
+        PresetError: there is none of both (a pickle is not opened), or it is damaged.
+    """
     single, index = (
         folder / "model.safetensors",
         folder / "model.safetensors.index.json",
@@ -221,7 +185,7 @@ def _map_arrays(
     theirs = _strip_prefix(arrays)
     if config.family == "roberta":
         theirs |= _fold_positions(theirs, first_position)
-    names = _name_weights(config)
+    names = name_weights(config)
     return {
         path: _convert(path, theirs[name], shape)
         for path, shape in variable_shapes(config).items()
@@ -242,30 +206,6 @@ def _strip_prefix(arrays: Mapping[str, StoredArray]) -> dict[str, StoredArray]:
                     name = name.removesuffix(old) + new
             stripped[name] = array
     return stripped
-
-
-def _name_weights(config: EncoderConfig) -> dict[str, str]:
-    """Return transformers' name of every variable path."""
-    distil = config.family == "distil_bert"
-    layer_names = _DISTIL_BERT_LAYER if distil else _LAYER
-    layers = "transformer.layer" if distil else "encoder.layer"
-    prefix = EMBEDDINGS[config.family]
-    modules = {
-        f"{prefix}token_embedding": "embeddings.word_embeddings",
-        f"{prefix}position_embedding": "embeddings.position_embeddings",
-        "segment_embedding": "embeddings.token_type_embeddings",
-        "embeddings_layer_norm": "embeddings.LayerNorm",
-        "pooled_dense": "pooler.dense",
-    }
-    for index in range(config.num_layers):
-        for ours, name in layer_names.items():
-            modules[f"transformer_layer_{index}/{ours}"] = f"{layers}.{index}.{name}"
-    names = {}
-    for path in variable_shapes(config):
-        module, _, kind = path.rpartition("/")
-        suffix = "bias" if kind in ("bias", "beta") else "weight"
-        names[path] = f"{modules[module]}.{suffix}"
-    return names
 
 
 def _convert(path: str, array: StoredArray, shape: tuple[int, ...]) -> StoredArray:

@@ -35,12 +35,12 @@ _SIZES = (
 )
 
 # KerasHub's code, not its files, says which GELU and epsilon a family has.
-_ACTIVATIONS: dict[Family, Activation] = {
+ACTIVATIONS: dict[Family, Activation] = {
     "bert": "gelu_approximate",
     "distil_bert": "gelu",
     "roberta": "gelu",
 }
-_EPSILONS: dict[Family, float] = {"bert": 1e-12, "distil_bert": 1e-12, "roberta": 1e-5}
+EPSILONS: dict[Family, float] = {"bert": 1e-12, "distil_bert": 1e-12, "roberta": 1e-5}
 
 # Keras names what it saves after classes and attributes: group in the file -> path.
 _BERT_GROUPS = {
@@ -140,8 +140,8 @@ def _read_config(
         **{key: files.read_size(values, key, folder) for key in _SIZES},
         dropout=values.get("dropout", 0.1),
         num_segments=values.get("num_segments", 2),
-        activation=activation or _ACTIVATIONS[family],
-        layer_norm_epsilon=_EPSILONS[family],
+        activation=activation or ACTIVATIONS[family],
+        layer_norm_epsilon=EPSILONS[family],
     )
 
 
@@ -173,12 +173,20 @@ def _map_arrays(
     return {
         path: arrays[saved]
         for path in variable_shapes(config)
-        if (saved := _saved_name(path, config.family)) in arrays
+        if (saved := saved_name(path, config.family)) in arrays
     }
 
 
-def _saved_name(path: str, family: Family) -> str:
-    """Return where Keras saves a variable: its group, and 0 or 1 inside it."""
+def saved_name(path: str, family: Family) -> str:
+    """Return where Keras saves a variable.
+
+    Args:
+        path: of the variable.
+        family: of the encoder.
+
+    Returns:
+        Its group in the file, as `_plain_name` has it, and 0 or 1 inside it.
+    """
     group, _, kind = path.rpartition("/")
     number = 1 if kind in ("bias", "beta") else 0
     layer, _, rest = group.partition("/")

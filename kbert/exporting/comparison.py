@@ -1,0 +1,114 @@
+"""What rounding to 8 bits changes, measured on texts."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kbert.exporting.onnx_folder import predict_onnx
+from kbert.models import Model
+from kbert.rows import TextRows, read_rows
+
+_MOST_ROWS = 1000
+_PREDICTIONS = "predictions.csv"
+_TASKS = (None, "classify", "multilabel", "regress")
+
+
+def describe_change(folder: Path, model: Model, examples: Any) -> str:
+    """Say what an exported model predicts otherwise than the model it came from.
+
+    Args:
+        folder: what `write_onnx` wrote.
+        model: exact.
+        examples: what `Model.predict` or `Model.evaluate` takes: texts, pairs, a split,
+            or (texts, labels); the first 1000 count.
+
+    Returns:
+        A sentence, with the accuracy before and after where there are labels.
+    """
+    if examples is None:
+        return (
+            "What rounding to 8 bits changes was not measured: pass examples "
+            "(--examples), labelled ones for the accuracy."
+        )
+    if model.task not in _TASKS:
+        return (
+            "What rounding to 8 bits changes is measured for labels and scores of "
+            f"texts, not for the task {model.task!r}."
+        )
+    rows = _read_examples(examples).take(slice(_MOST_ROWS))
+    texts, pairs = rows.read(np.arange(len(rows)))
+    inputs: Any = texts if pairs is None else list(zip(texts, pairs, strict=True))
+    exact = model.predict(inputs)
+    rounded = predict_onnx(folder, model, inputs)
+    if exact.shape[-1] == 1 and rounded.shape[-1] == 2:  # a sigmoid became a softmax
+        rounded = rounded[:, 1:]
+    difference = np.abs(rounded - exact)
+    what = "scores" if model.task == "regress" else "probabilities"
+    sentence = (
+        f"In 8 bits, {what} of {len(exact)} texts differ by {difference.mean():.4f} "
+        f"on average and {difference.max():.4f} at most"
+    )
+    if model.task == "regress":
+        return f"{sentence}."
+    chosen, others = _choose(exact), _choose(rounded)
+    share = float(np.mean(chosen == others))
+    sentence += f"; {100 * share:.1f} % of the labels stay the same"
+    return sentence + _compare_accuracy(rows, model, chosen, others) + "."
+
+
+def find_examples(run: Path) -> Any:
+    """Return the texts and labels that a run kept of its held-out part.
+
+    Args:
+        run: its folder.
+
+    Returns:
+        (texts or pairs, label names), or `None`: it kept none.
+    """
+    file = run / _PREDICTIONS
+    if not file.is_file():
+        return None
+    with file.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        rows = [row for _, row in zip(range(_MOST_ROWS), reader, strict=False)]
+    if not rows or "text" not in rows[0] or "true_label" not in rows[0]:
+        return None
+    texts: Any = [row["text"] for row in rows]
+    if "text_pair" in rows[0]:
+        pairs = [row["text_pair"] for row in rows]
+        texts = list(zip(texts, pairs, strict=True))
+    return texts, [row["true_label"] for row in rows]
+
+
+def _read_examples(examples: Any) -> TextRows:
+    rows = read_rows(examples)
+    if rows is None or len(rows) == 0:
+        raise ValueError(
+            "examples must be texts, pairs, a split or (texts, labels); received "
+            f"{type(examples).__name__} without texts."
+        )
+    return rows
+
+
+def _choose(probabilities: np.ndarray) -> np.ndarray:
+    if probabilities.shape[-1] == 1:
+        return (probabilities[:, 0] > 0.5).astype(int)
+    return probabilities.argmax(-1)
+
+
+def _compare_accuracy(
+    rows: TextRows, model: Model, chosen: np.ndarray, others: np.ndarray
+) -> str:
+    """Say what becomes of the accuracy, where the labels are one a text."""
+    if rows.labels is None or model.task == "multilabel":
+        return ""
+    try:
+        labels = np.asarray(rows.with_label_ids(model.label_names).labels)
+    except ValueError:  # labels of another kind than the model's
+        return ""
+    if labels.shape != chosen.shape:
+        return ""
+    before, after = (float(np.mean(one == labels)) for one in (chosen, others))
+    return f", and the accuracy goes from {before:.4f} to {after:.4f}"

@@ -1,0 +1,156 @@
+"""A trained model as files that other libraries load."""
+
+import logging
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from kbert.exporting.card import read_report, write_card
+from kbert.exporting.comparison import describe_change, find_examples
+from kbert.exporting.examples import write_example
+from kbert.exporting.folder import check_free, write_whole
+from kbert.exporting.head import Head, read_parts
+from kbert.exporting.hugging_face import (
+    describe_rewriting,
+    name_labels,
+    write_hugging_face,
+)
+from kbert.exporting.keras_folder import write_keras, write_safetensors
+from kbert.exporting.keras_hub import describe_difference
+from kbert.exporting.onnx_folder import check_onnx, write_onnx
+from kbert.models import Model, load_model
+
+Format = Literal["huggingface", "onnx", "safetensors", "keras"]
+
+_logger = logging.getLogger("kbert")
+
+
+def export(
+    model: Model | str | os.PathLike,
+    format: Format,
+    out: str | os.PathLike,
+    *,
+    int8: bool = False,
+    examples: Any = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a trained model for other libraries, with its tokenizer and a model card.
+
+    - `huggingface`: for transformers' `AutoModelFor...` and `pipeline`, and back with
+      `kbert.load_model`.
+    - `onnx`: `model.onnx`, which onnxruntime runs on raw ids.
+    - `safetensors`: all weights under KerasHub's names.
+    - `keras`: `model.keras` without the optimizer, and a KerasHub preset of the
+      encoder.
+
+    Args:
+        model: a model, a `.keras` file, or a run folder with `model.keras` in it, whose
+            `report.json` the card then shows.
+        format: one of the four.
+        out: folder to write, whole or not at all.
+        int8: round the products of `onnx` to 8 bits, and say what that changes.
+        examples: texts, pairs, a split or (texts, labels) to measure that on; `None`
+            takes the held-out rows of the run folder.
+        overwrite: replace a folder that holds something.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError: there is no such model.
+        FileExistsError: `out` holds something and `overwrite` is false.
+        ValueError: the model or an argument does not fit the format.
+        RuntimeError: a library that the format needs is not installed.
+        OSError: the folder cannot be written; nothing is left of it.
+    """
+    out = Path(out)
+    _check_arguments(format, int8, examples)
+    check_free(out, overwrite)
+    run = None if isinstance(model, Model) else Path(model)
+    model = model if isinstance(model, Model) else load_model(model, compile=False)
+    _check_model(model, format)
+    if run is not None and int8 and examples is None:
+        examples = find_examples(run)
+    write: Any = {
+        "huggingface": write_hugging_face,
+        "onnx": partial(write_onnx, int8=int8),
+        "safetensors": write_safetensors,
+        "keras": write_keras,
+    }[format]
+    with write_whole(out, overwrite) as folder:
+        write(folder, model)
+        notes = _describe(model, format)
+        if int8:
+            notes.append(describe_change(folder, model, examples))
+        card = _write_card(model, format, run, out, notes)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    for note in notes:
+        _logger.warning("%s", note)
+    return out
+
+
+def _check_arguments(format: str, int8: bool, examples: Any) -> None:
+    if format not in get_args(Format):
+        raise ValueError(
+            f"format must be one of {', '.join(get_args(Format))}; received {format!r}."
+        )
+    if int8 and format != "onnx":
+        raise ValueError(
+            f"int8 is for the format onnx; received {format!r}. Leave int8 out."
+        )
+    if examples is not None and not int8:
+        raise ValueError("examples show what int8 changes; pass int8=True with them.")
+    if format == "onnx":
+        check_onnx(int8)
+
+
+def _check_model(model: Model, format: str) -> None:
+    if model.preprocessor is None and format != "keras":
+        raise ValueError(
+            "the model has no preprocessor, so it has no tokenizer to export. Build it "
+            "with kbert.build_classifier, or export it to keras."
+        )
+    _ = model.backbone  # says so if there is none, or several
+
+
+def _read_head(model: Model, format: str) -> Head | None:
+    return None if format == "keras" else read_parts(model).head
+
+
+def _describe(model: Model, format: str) -> list[str]:
+    """List what a reader must know, a sentence each."""
+    if format == "keras":
+        return list(filter(None, [describe_difference(model)]))
+    notes = []
+    head = _read_head(model, format)
+    if format == "huggingface" and head is not None:
+        notes.append(describe_rewriting(head))
+    assert model.preprocessor is not None
+    clean = model.preprocessor.get_config()["clean"]
+    if clean:
+        steps = clean if isinstance(clean, str) else ", ".join(map(str, clean))
+        notes.append(
+            f"The model was trained on cleaned texts ({steps}), and this folder's "
+            "tokenizer does not clean: clean them first, with kbert.text.clean_text."
+        )
+    long_text = model.metadata.get("long_text")
+    method = long_text.get("method") if isinstance(long_text, dict) else long_text
+    if method not in (None, "truncate"):
+        notes.append(
+            f"Texts longer than {model.preprocessor.max_length} tokens were read by "
+            f"{method} in kbert; other libraries cut them off."
+        )
+    return list(filter(None, notes))
+
+
+def _write_card(
+    model: Model, format: str, run: Path | None, out: Path, notes: list[str]
+) -> str:
+    head = _read_head(model, format)
+    names = list(model.label_names or ())
+    if head is not None and head.task not in ("answer", "regress"):
+        names = name_labels(model, len(head.last.bias))
+    report = read_report(run) if run is not None and run.is_dir() else {}
+    example = write_example(format, model, head)
+    return write_card(out.name, format, head, names, report, example, notes)

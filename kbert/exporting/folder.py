@@ -1,0 +1,92 @@
+"""A folder that is written whole or not at all."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def write_whole(out: Path, overwrite: bool) -> Iterator[Path]:
+    """Let a block fill a folder beside `out` that takes its place once it is whole.
+
+    Args:
+        out: folder to write; its parents are made.
+        overwrite: whether a folder that holds something may be replaced.
+
+    Yields:
+        The folder to fill.
+
+    Raises:
+        FileExistsError: `out` is a file, or a folder that holds something.
+        OSError: it cannot be written; what was there before is untouched.
+    """
+    check_free(out, overwrite)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield temporary
+        _allow_reading(temporary)
+        _replace(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_free(out: Path, overwrite: bool) -> None:
+    """Refuse a place that holds something already.
+
+    Args:
+        out: folder to write.
+        overwrite: whether a folder that holds something may be replaced.
+
+    Raises:
+        FileExistsError: `out` is a file, or a folder that holds something.
+    """
+    if out.is_dir():
+        if not overwrite and any(out.iterdir()):
+            raise FileExistsError(
+                f"{out} holds files already; choose another folder, or pass "
+                "overwrite=True (--overwrite) to replace it."
+            )
+    elif out.exists():
+        raise FileExistsError(f"{out} is a file; name a folder to write.")
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON as people read it.
+
+    Args:
+        path: file to write.
+        values: what JSON has a form for.
+    """
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def _replace(temporary: Path, out: Path) -> None:
+    """Put a whole folder in the place of another, which stays until then."""
+    if not out.exists():
+        os.rename(temporary, out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
+    try:
+        os.rename(out, old / out.name)
+        try:
+            os.rename(temporary, out)
+        except OSError:
+            os.rename(old / out.name, out)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _allow_reading(folder: Path) -> None:
+    """Give a temporary folder the permissions that a new one would have."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in (folder, *folder.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)

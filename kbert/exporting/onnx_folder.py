@@ -1,0 +1,118 @@
+"""A folder with an ONNX model, its tokenizer and its labels."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kbert.exporting.folder import write_json
+from kbert.exporting.head import read_parts
+from kbert.exporting.hugging_face import describe_for_kbert, name_labels
+from kbert.exporting.onnx_graph import build_onnx_model
+from kbert.exporting.tokenizer_files import INPUT_NAMES, write_tokenizer
+from kbert.models import Model
+
+_INSTALL = "pip install kbert[onnx]"
+MODEL_FILE = "model.onnx"
+
+
+def write_onnx(folder: Path, model: Model, *, int8: bool = False) -> None:
+    """Write `model.onnx`, the tokenizer's files and `config.json`.
+
+    Args:
+        folder: exists and is empty.
+        model: what to write.
+        int8: round the kernels of products to 8 bits.
+
+    Raises:
+        RuntimeError: the extra `onnx` is not installed.
+    """
+    assert model.preprocessor is not None
+    check_onnx(int8)
+    import onnx
+
+    parts = read_parts(model)
+    built = build_onnx_model(parts)
+    onnx.checker.check_model(built)
+    target = folder / MODEL_FILE
+    onnx.save(built, target)
+    if int8:
+        _quantize(target)
+    names = name_labels(model, len(parts.head.last.bias))
+    labels = {} if parts.head.task == "answer" else dict(enumerate(names))
+    own = describe_for_kbert(model, parts)
+    write_json(folder / "config.json", {"id2label": labels, "kbert": own})
+    write_tokenizer(folder, model.preprocessor)
+
+
+def check_onnx(int8: bool) -> None:
+    """Refuse to begin without the libraries that are needed.
+
+    Args:
+        int8: whether onnxruntime is needed too.
+
+    Raises:
+        RuntimeError: one is not installed.
+    """
+    import importlib.util
+
+    for name in ("onnx", *(("onnxruntime",) if int8 else ())):
+        if importlib.util.find_spec(name) is None:
+            raise RuntimeError(
+                f"exporting to ONNX needs the package {name}, which is not installed; "
+                f"install it: {_INSTALL}"
+            )
+
+
+def _quantize(file: Path) -> None:
+    """Round the kernels of a model's products to 8 bits, in its place."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    exact = file.with_name("exact.onnx")
+    file.rename(exact)
+    logger = logging.getLogger()  # the library advises there, on what is not done
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        quantize_dynamic(
+            exact,
+            file,
+            op_types_to_quantize=["MatMul"],
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,  # sums of pairs fit into 16 bits without VNNI
+        )
+    finally:
+        logger.setLevel(before)
+        exact.unlink()
+
+
+def predict_onnx(folder: Path, model: Model, texts: Any, batch_size: int = 32) -> Any:
+    """Predict texts with an exported model, to compare.
+
+    Args:
+        folder: what `write_onnx` wrote.
+        model: whose preprocessor to use.
+        texts: strings or pairs of strings.
+        batch_size: texts a batch.
+
+    Returns:
+        Probabilities, or scores, float32, a row a text.
+    """
+    import onnxruntime
+
+    assert model.preprocessor is not None
+    session = onnxruntime.InferenceSession(
+        str(folder / MODEL_FILE), providers=["CPUExecutionProvider"]
+    )
+    name = session.get_outputs()[-1].name
+    rows = []
+    for start in range(0, len(texts), batch_size):
+        batch = texts[start : start + batch_size]
+        pairs = zip(*batch, strict=True) if not isinstance(batch[0], str) else [batch]
+        encoded = model.preprocessor.encode(*map(list, pairs))
+        arrays = encoded.pad()
+        inputs = {INPUT_NAMES[k]: v.astype(np.int64) for k, v in arrays.items()}
+        rows.append(session.run([name], inputs)[0])
+    return np.concatenate(rows)
