@@ -1,9 +1,13 @@
 """Measure a classifier: metrics with intervals, calibration, curves, its mistakes.
 
+Beside the figures stands what says how far to trust them: temperature scaling,
+thresholds, slices of the rows and a baseline.
+
 Everything here takes class ids and probabilities as NumPy arrays, so it measures
 kbert's models and any other alike.
 """
 
+from kbert.evaluation.baseline import compare_with_baseline, find_measured_part
 from kbert.evaluation.bootstrap import (
     bootstrap_interval,
     percentile_interval,
@@ -15,6 +19,7 @@ from kbert.evaluation.calibration import (
     expected_calibration_error,
     reliability_curve,
 )
+from kbert.evaluation.confusions import find_confusions
 from kbert.evaluation.curves import PrecisionRecall, precision_recall_points
 from kbert.evaluation.metrics import compute_metrics
 from kbert.evaluation.mistakes import find_mistakes
@@ -28,22 +33,46 @@ from kbert.evaluation.scores import (
     precision_recall_f1,
     roc_auc,
 )
+from kbert.evaluation.slices import (
+    group_lengths,
+    group_values,
+    slice_metrics,
+    wilson_interval,
+)
+from kbert.evaluation.temperature import (
+    calibrate,
+    fit_temperature,
+    fold_temperature,
+    measure_calibration,
+    scale_probabilities,
+)
+from kbert.evaluation.thresholds import ThresholdCurve, threshold_curve
 from kbert.evaluation.views import average_views
 
 __all__ = [
     "NUM_BINS",
     "PrecisionRecall",
     "ReliabilityCurve",
+    "ThresholdCurve",
     "accuracy",
     "average_views",
     "batch_mean_accuracy",
     "bootstrap_interval",
+    "calibrate",
+    "compare_with_baseline",
     "compute_metrics",
     "confusion_matrix",
     "expected_calibration_error",
+    "find_confusions",
+    "find_measured_part",
     "find_mistakes",
+    "fit_temperature",
+    "fold_temperature",
+    "group_lengths",
+    "group_values",
     "log_loss",
     "matthews_correlation",
+    "measure_calibration",
     "per_class_table",
     "percentile_interval",
     "precision_recall_f1",
@@ -51,4 +80,8 @@ __all__ = [
     "reliability_curve",
     "resample_rows",
     "roc_auc",
+    "scale_probabilities",
+    "slice_metrics",
+    "threshold_curve",
+    "wilson_interval",
 ]
