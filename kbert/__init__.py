@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         training,
     )
     from kbert.data import Split, Splits, load_split, load_splits
+    from kbert.explaining import explain
     from kbert.models import Model, build_classifier, load_backbone, load_model
     from kbert.presets import PresetError, list_presets, load_preset
     from kbert.text import Preprocessor
@@ -45,6 +46,7 @@ __all__ = [
     "data",
     "engine",
     "evaluation",
+    "explain",
     "freeze",
     "list_presets",
     "load_backbone",
@@ -69,6 +71,7 @@ _MODULE_OF = {
     "Splits": "data",
     "adamw": "training",
     "build_classifier": "models",
+    "explain": "explaining",
     "freeze": "training",
     "list_presets": "presets",
     "load_backbone": "models",

@@ -67,10 +67,11 @@ def test_it_is_scikit_learns():
     if scaling is None:
         pytest.skip("this scikit-learn has no temperature scaling")
     labels, probabilities, logits = make_rows()
-    theirs = scaling().fit(logits, labels).predict_proba(logits)
+    theirs = 1 / scaling().fit(logits, labels).beta_
     temperature = evaluation.fit_temperature(labels, logits=logits)
+    assert temperature == pytest.approx(theirs, rel=1e-3)
     ours = evaluation.scale_probabilities(probabilities, temperature)
-    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    np.testing.assert_allclose(ours, special.softmax(logits / theirs, 1), atol=1e-3)
 
 
 def test_rows_that_are_all_right_leave_probabilities_alone():
@@ -113,12 +114,20 @@ def splits():
     return kbert.load_splits((texts, list(names)), validation=0.3, test=0.3)
 
 
+@pytest.fixture(scope="module")
+def trained(splits):
+    model = tiny.build_model(dropout=0.0, optimizer=kbert.adamw(1e-2))
+    model.fit(splits.train, epochs=6, batch_size=16, verbose=0)
+    evaluation.fold_temperature(model, 0.25)  # far too sure of itself
+    model.metadata.clear()
+    return model, tiny.read_weights(model)
+
+
 @pytest.fixture
-def model(splits):
-    model = tiny.build_model(dropout=0.0)
-    layer = model.layers[-1]
-    kernel = np.random.default_rng(0).normal(size=layer.kernel.shape)
-    layer.kernel.assign(3 * kernel)
+def model(trained):
+    model, weights = trained
+    model.set_weights(weights)
+    model.metadata.clear()
     return model
 
 

@@ -41,6 +41,7 @@ from kbert.evaluation.slices import (
 )
 from kbert.evaluation.temperature import (
     calibrate,
+    check_rows,
     fit_temperature,
     fold_temperature,
     measure_calibration,
@@ -59,6 +60,7 @@ __all__ = [
     "batch_mean_accuracy",
     "bootstrap_interval",
     "calibrate",
+    "check_rows",
     "compare_with_baseline",
     "compute_metrics",
     "confusion_matrix",

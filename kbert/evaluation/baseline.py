@@ -233,4 +233,4 @@ def _describe(verdict: str, accuracy: dict[str, Any]) -> str:
         return f"{start}: {figures}."
     ends = f"{difference['low']:+.3f} to {difference['high']:+.3f}"
     ends = ends.replace("-", "\u2212")
-    return f"{start}: {figures}, a difference of 95 % interval {ends}."
+    return f"{start}: {figures}; 95 % interval of the difference {ends}."

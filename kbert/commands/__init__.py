@@ -1,0 +1,1 @@
+"""The program `kbert`: one module a command, imported when it is called."""
