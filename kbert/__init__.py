@@ -25,8 +25,9 @@ if TYPE_CHECKING:
         training,
     )
     from kbert.data import Split, Splits, load_split, load_splits
-    from kbert.inspection import inspect
+    from kbert.explaining import explain
     from kbert.exporting import export
+    from kbert.inspection import inspect
     from kbert.models import Model, build_classifier, load_backbone, load_model
     from kbert.presets import PresetError, list_presets, load_preset
     from kbert.runs import TrainedRun, evaluate, load_run, predict, train
@@ -52,6 +53,7 @@ __all__ = [
     "evaluate",
     "evaluation",
     "export",
+    "explain",
     "freeze",
     "inspect",
     "list_presets",
@@ -84,6 +86,7 @@ _MODULE_OF = {
     "build_classifier": "models",
     "evaluate": "runs",
     "export": "exporting",
+    "explain": "explaining",
     "freeze": "training",
     "inspect": "inspection",
     "list_presets": "presets",

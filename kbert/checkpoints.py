@@ -18,9 +18,9 @@ from kbert.presets.files import read_json
 from kbert.presets.hugging_face import list_arrays
 from kbert.presets.variables import POOLER
 from kbert.rewriting import Layer, Weights, remove_mean_layer, undo_relu, undo_tanh
-from kbert.token_heads import build_spans
 from kbert.text import Preprocessor
 from kbert.text_model import Model
+from kbert.token_heads import build_spans
 
 # The two dense layers that read the first token; BERT's first is its pooler.
 _HEADS = {

@@ -155,6 +155,7 @@ class Backbone(keras.Model):
         training: bool = False,
         outputs: Sequence[str] = OUTPUTS,
         sparse_gradients: bool = False,
+        token_vectors: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor | None]:
         """Encode a padded batch and compute no more than is asked for.
 
@@ -164,6 +165,8 @@ class Backbone(keras.Model):
             outputs: which of `sequence_output`, `pooled_output` and `first_output`
                 (vector of each row's first token) to compute.
             sparse_gradients: give the token table a sparse gradient.
+            token_vectors: float32 (batch, length, hidden_dim) in place of the token
+                table's; the products are then in float32 whatever the precision.
 
         Returns:
             The outputs in float32; `None` for KerasHub's outputs not asked for.
@@ -174,6 +177,8 @@ class Backbone(keras.Model):
         """
         keep_freed_memory()
         device, dtype = inputs["token_ids"].device, self.compute_precision
+        if token_vectors is not None:
+            dtype = torch.float32
         if id(self) in _IN_INT8.get() and not torch.is_grad_enabled():
             dtype = torch.qint8
         try:
@@ -187,6 +192,7 @@ class Backbone(keras.Model):
             packing=packing,
             dropout=self._build_dropout(device) if training else None,
             sparse_gradients=sparse_gradients,
+            token_vectors=token_vectors,
         )
         with use_fast_products(dtype, device):
             return self._compute(encoder, inputs, outputs)

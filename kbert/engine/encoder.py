@@ -88,6 +88,8 @@ class Encoder:
         dropout: draws the masks, or `None` for none.
         sparse_gradients: give the token table a sparse gradient, for an optimizer
             that can take it.
+        token_vectors: float32 (num_rows, length, hidden_dim), padded, to use in place
+            of the token table's; `None`: look the ids up.
     """
 
     config: EncoderConfig
@@ -95,6 +97,7 @@ class Encoder:
     packing: Packing
     dropout: Dropout | None
     sparse_gradients: bool = False
+    token_vectors: torch.Tensor | None = None
 
     def encode(
         self, token_ids: torch.Tensor, segment_ids: torch.Tensor | None
@@ -141,9 +144,7 @@ class Encoder:
 
     def _embed(self, token_ids, segment_ids):
         weights, packing = self.weights, self.packing
-        x = functional.embedding(
-            packing.gather(token_ids), weights.tokens, sparse=self.sparse_gradients
-        )
+        x = self._look_up(token_ids)
         x = x + functional.embedding(packing.compute_positions(), weights.positions)
         if weights.segments is not None:
             x = x + functional.embedding(packing.gather(segment_ids), weights.segments)
@@ -151,6 +152,18 @@ class Encoder:
         if self.dropout is not None:
             x = self.dropout.apply(x)
         return x.to(weights.dtype)
+
+    def _look_up(self, token_ids):
+        packing = self.packing
+        if self.token_vectors is None:
+            return functional.embedding(
+                packing.gather(token_ids),
+                self.weights.tokens,
+                sparse=self.sparse_gradients,
+            )
+        real = self.token_vectors.flatten(0, 1)[packing.index]
+        num_spare = packing.num_tokens - packing.num_real_tokens
+        return functional.pad(real, (0, 0, 0, num_spare))
 
     def _attend(self, projected, query=None):
         return attend(

@@ -54,7 +54,27 @@ class EngineModel(keras.Model):
                 tensor._keras_logits = tensor
         return outputs
 
-    def _get_function(self, operation, training):
+    def run_on_vectors(self, inputs, token_vectors: torch.Tensor) -> torch.Tensor:
+        """Run the graph as in prediction, on token vectors of the caller's.
+
+        Gradients flow back to the vectors, which is what attributions are made of.
+
+        Args:
+            inputs: dict of int tensors (batch, length), as the graph takes them.
+            token_vectors: float32 (batch, length, hidden_dim), in place of those that
+                the encoder's token table has for `token_ids`.
+
+        Returns:
+            The outputs; the attribute `_keras_logits` of one that comes from a softmax
+            or sigmoid holds its logits.
+        """
+        run = functools.partial(
+            self._get_function, training=False, token_vectors=token_vectors
+        )
+        inputs = self._standardize_inputs(inputs)
+        return self._run_through_graph(inputs, operation_fn=run)
+
+    def _get_function(self, operation, training, token_vectors=None):
         reads = self._reads.get(id(operation))
         if reads is None:
             if training is not None and "training" in getattr(
@@ -64,13 +84,15 @@ class EngineModel(keras.Model):
             return operation
         if isinstance(operation, Backbone):
             if operation.runs_packed:
-                return functools.partial(self._encode, operation, reads, training)
+                return functools.partial(
+                    self._encode, operation, reads, training, token_vectors
+                )
             return functools.partial(operation.__call__, training=training)
         # This operation takes the first token; its encoder has already done so.
         backbone = reads[0]
         return (lambda x, key, **context: x) if backbone.runs_packed else operation
 
-    def _encode(self, backbone, reads, training, inputs, **context):
+    def _encode(self, backbone, reads, training, token_vectors, inputs, **context):
         # Adding up a sparse gradient's rows makes the host wait for a GPU.
         fused = self._in_train_step and self._update is not None
         with self._host_numbers.paused():
@@ -79,6 +101,7 @@ class EngineModel(keras.Model):
                 training=bool(training),
                 outputs=reads,
                 sparse_gradients=fused and self._device.type == "cpu",
+                token_vectors=token_vectors,
             )
         if "first_output" in reads:
             outputs["sequence_output"] = outputs.pop("first_output")

@@ -1,10 +1,14 @@
 """Measure a classifier, a tagger or answers: metrics with intervals, mistakes.
 
+Beside the figures stands what says how far to trust them: temperature scaling,
+thresholds, slices of the rows and a baseline.
+
 Everything here takes class ids and probabilities as NumPy arrays, so it measures
 kbert's models and any other alike.
 """
 
 from kbert.evaluation.answers import measure_answers
+from kbert.evaluation.baseline import compare_with_baseline, find_measured_part
 from kbert.evaluation.bootstrap import (
     bootstrap_interval,
     bootstrap_intervals,
@@ -17,6 +21,7 @@ from kbert.evaluation.calibration import (
     expected_calibration_error,
     reliability_curve,
 )
+from kbert.evaluation.confusions import find_confusions
 from kbert.evaluation.curves import PrecisionRecall, precision_recall_points
 from kbert.evaluation.entities import measure_entities
 from kbert.evaluation.metrics import compute_metrics
@@ -37,6 +42,21 @@ from kbert.evaluation.several import (
     choose_thresholds,
     compute_several_metrics,
 )
+from kbert.evaluation.slices import (
+    group_lengths,
+    group_values,
+    slice_metrics,
+    wilson_interval,
+)
+from kbert.evaluation.temperature import (
+    calibrate,
+    check_rows,
+    fit_temperature,
+    fold_temperature,
+    measure_calibration,
+    scale_probabilities,
+)
+from kbert.evaluation.thresholds import ThresholdCurve, threshold_curve
 from kbert.evaluation.views import average_views
 
 __all__ = [
@@ -44,22 +64,33 @@ __all__ = [
     "NUM_BINS",
     "PrecisionRecall",
     "ReliabilityCurve",
+    "ThresholdCurve",
     "accuracy",
     "average_views",
     "batch_mean_accuracy",
     "bootstrap_interval",
     "choose_thresholds",
     "bootstrap_intervals",
+    "calibrate",
+    "check_rows",
+    "compare_with_baseline",
     "compute_metrics",
     "compute_score_metrics",
     "compute_several_metrics",
     "confusion_matrix",
     "expected_calibration_error",
+    "find_confusions",
+    "find_measured_part",
     "find_mistakes",
+    "fit_temperature",
+    "fold_temperature",
+    "group_lengths",
+    "group_values",
     "log_loss",
     "measure_answers",
     "measure_entities",
     "matthews_correlation",
+    "measure_calibration",
     "per_class_table",
     "percentile_interval",
     "precision_recall_f1",
@@ -67,4 +98,8 @@ __all__ = [
     "reliability_curve",
     "resample_rows",
     "roc_auc",
+    "scale_probabilities",
+    "slice_metrics",
+    "threshold_curve",
+    "wilson_interval",
 ]

@@ -111,6 +111,92 @@ def check_pair(labels: Any, probabilities: Any) -> tuple[np.ndarray, np.ndarray]
     return ids, checked
 
 
+def check_flags(labels: Any, probabilities: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Check independent labels and the probabilities of the same rows.
+
+    Args:
+        labels: bool or 0/1 array-like, shape (n, num_labels).
+        probabilities: float array-like, shape (n, num_labels), in [0, 1].
+
+    Returns:
+        int64 and float64, (n, num_labels) both.
+
+    Raises:
+        ValueError: one of them is not as it should be, or their shapes differ.
+    """
+    flags, found = np.asarray(labels), np.asarray(probabilities)
+    if flags.shape != found.shape or flags.ndim != 2 or not flags.size:
+        raise ValueError(
+            "labels and probabilities of independent labels must have one shape, "
+            f"(n, num_labels); received {flags.shape} and {found.shape}."
+        )
+    if not np.isin(flags, (0, 1)).all():
+        row = int(np.flatnonzero(~np.isin(flags, (0, 1)).all(axis=1))[0])
+        raise ValueError(
+            f"independent labels must be 0 or 1; row {row} is {_show(flags[row])}."
+        )
+    return flags.astype(np.int64), _check_shares("probabilities", found)
+
+
+def check_scores(labels: Any, scores: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Check whether rows are positive, and the probability that they are.
+
+    Args:
+        labels: bool or 0/1 array-like, shape (n,).
+        scores: float array-like, shape (n,), in [0, 1].
+
+    Returns:
+        bool (n,) and float64 (n,).
+
+    Raises:
+        ValueError: one of them is not as it should be, or their lengths differ.
+    """
+    flags, found = np.asarray(labels), np.asarray(scores)
+    if flags.ndim != 1 or flags.shape != found.shape or not flags.size:
+        raise ValueError(
+            "labels and scores must be one value a row, shape (n,); received "
+            f"{flags.shape} and {found.shape}."
+        )
+    if not np.isin(flags, (0, 1)).all():
+        row = int(np.flatnonzero(~np.isin(flags, (0, 1)))[0])
+        raise ValueError(f"labels must be 0 or 1; row {row} has {flags[row]}.")
+    return flags.astype(bool), _check_shares("scores", found)
+
+
+def _check_shares(name: str, found: np.ndarray) -> np.ndarray:
+    if found.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must be numbers; received dtype {found.dtype}.")
+    found = found.astype(np.float64)
+    right = (found >= 0) & (found <= 1)
+    if not right.all():
+        place = np.argwhere(~right)[0]
+        raise ValueError(
+            f"{name} must lie in [0, 1]; row {place[0]} has {found[tuple(place)]:g}. "
+            "Pass what model.predict returns, not logits."
+        )
+    return found
+
+
+def check_costs(cost_false_positive: float, cost_false_negative: float) -> None:
+    """Refuse costs that no decision could have.
+
+    Args:
+        cost_false_positive: of choosing a row that is not positive.
+        cost_false_negative: of passing over one that is.
+
+    Raises:
+        ValueError: one is negative or no number, or both are 0.
+    """
+    for name, value in (
+        ("cost_false_positive", cost_false_positive),
+        ("cost_false_negative", cost_false_negative),
+    ):
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"{name} must be at least 0; received {value}.")
+    if cost_false_positive == cost_false_negative == 0:
+        raise ValueError("one of the two costs must be above 0; both are 0.")
+
+
 def check_label_names(label_names: Sequence[str], num_classes: int) -> list[str]:
     """Check that there is one name a class.
 

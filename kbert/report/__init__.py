@@ -1,5 +1,6 @@
 """Run folders, and the report of a run as JSON, Markdown and one HTML page."""
 
+from kbert.report.assessment import assess
 from kbert.report.cards import (
     Card,
     describe_plots,
@@ -12,6 +13,7 @@ from kbert.report.comparison import Comparison, write_comparison
 from kbert.report.environment import describe_device, describe_environment
 from kbert.report.folder import RunFolder
 from kbert.report.run import Run, describe_data
+from kbert.report.trust import Trust
 from kbert.report.write import render_html, render_markdown, write_report
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "Comparison",
     "Run",
     "RunFolder",
+    "Trust",
+    "assess",
     "describe_data",
     "describe_device",
     "describe_environment",

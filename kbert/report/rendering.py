@@ -61,6 +61,7 @@ def _load(name: str) -> Any:
         "headline": lambda text: text[:1].upper() + text[1:],
         "metric": wording.metric_name,
         "setting": wording.setting,
+        "signed": wording.signed,
         "spread": wording.spread,
         "cut": wording.printable,
         "address": lambda path: _Markdown(quote(path)),

@@ -9,6 +9,7 @@ import numpy as np
 
 from kbert.report.environment import describe_environment
 from kbert.report.plain import to_plain
+from kbert.report.trust import Trust
 
 if TYPE_CHECKING:  # both bring pyarrow or tokenizers, which a report does without
     from kbert.data import Splits
@@ -16,7 +17,15 @@ if TYPE_CHECKING:  # both bring pyarrow or tokenizers, which a report does witho
 
 SCHEMA = 1
 # For plots only: they would make report.json large, and predictions remake them.
-_NOT_WRITTEN = {"labels", "probabilities", "lengths", "headlines", "pictures"}
+_NOT_WRITTEN = {
+    "labels",
+    "probabilities",
+    "lengths",
+    "headlines",
+    "pictures",
+    "checks",
+    "trust",
+}
 
 
 @dataclass(kw_only=True)
@@ -54,6 +63,10 @@ class Run:
         lengths: int (m,), tokens of the texts before truncation; for the histogram.
         split: name of the part that was measured.
         kept_epoch: epoch whose weights were kept, from 1; `None`: unknown.
+        checks: what is wrong with the data, a mapping a finding: `kind`, `count`,
+            `rows` (numbers, or mappings with `row` and `source`) and `advice`; they
+            come first in the report. `None`: not looked for.
+        trust: as `assess` returns it; `None`: not measured.
         environment: as `describe_environment` returns it.
         utc: when the run ended, ISO 8601.
     """
@@ -82,6 +95,8 @@ class Run:
     lengths: np.ndarray | None = None
     split: str = "validation"
     kept_epoch: int | None = None
+    checks: Sequence[Mapping[str, Any]] | None = None
+    trust: Trust | None = None
     environment: Mapping[str, Any] = field(default_factory=describe_environment)
     utc: str = field(
         default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds")
@@ -96,12 +111,16 @@ class Run:
         """Return the run as plain lists and dicts, without the arrays for plots.
 
         Returns:
-            The fields by name, and `schema`.
+            The fields by name, and `schema`; `checks` and `trust` where there are any.
 
         Raises:
             ValueError: a field holds something that JSON has no form for.
         """
         shown = {k: v for k, v in vars(self).items() if k not in _NOT_WRITTEN}
+        trust = self.trust.to_json() if self.trust else None
+        for name, value in (("checks", self.checks), ("trust", trust)):
+            if value is not None:
+                shown[name] = value
         return {"schema": SCHEMA, **to_plain(shown, f"the {self.recipe} run")}
 
 

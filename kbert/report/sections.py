@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from kbert.report.run import Run
+from kbert.report.trust_sections import arrange_trust
 
 MAX_MATRIX_CLASSES = 12
 MAX_TABLE_CLASSES = 50
@@ -50,6 +51,7 @@ def arrange(run: Run) -> dict[str, Any]:
         "findings": _examples(run.data.get("findings") or {}),
         "sentences": list(run.data.get("sentences") or ()),
         "device": _device(run),
+        **arrange_trust(run),
     }
 
 

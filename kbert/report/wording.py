@@ -57,6 +57,20 @@ def figure(value: Any) -> str:
     return f"{value:,.3f}".replace("-", "\u2212")
 
 
+def signed(value: Any) -> str:
+    """Write a figure with its sign.
+
+    Args:
+        value: number or `None`.
+
+    Returns:
+        Text such as `+0.012` or `–`.
+    """
+    if value is None or value != value:
+        return _NOTHING
+    return f"{value:+,.3f}".replace("-", "\u2212")
+
+
 def spread(found: Any) -> str:
     """Write a figure of several runs: their mean and its standard deviation.
 
@@ -101,8 +115,7 @@ def difference(row: Any) -> str:
     pair = (row.get("measured"), row.get("documented"))
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in pair):
         return ""
-    gap = pair[0] - pair[1]
-    return f"{gap:+,.3f}".replace("-", "\u2212")
+    return signed(pair[0] - pair[1])
 
 
 def setting(value: Any) -> str:

@@ -7,6 +7,7 @@ from kbert.report.plain import dump_csv, dump_json
 from kbert.report.rendering import read_style, render
 from kbert.report.run import Run
 from kbert.report.sections import arrange
+from kbert.report.trust_sections import draw_trust
 
 # Characters of a mistake's text that the reports show; report.json has more.
 NUM_TEXT_CHARACTERS = 600
@@ -68,7 +69,7 @@ def render_html(run: Run) -> str:
         **context,
         title=run.title,
         version=(run.environment.get("packages") or {}).get("kbert", ""),
-        plots=_draw(run, context["panels"]),
+        plots=_draw(run, context["panels"]) | {"trust": draw_trust(run.trust)},
         style=read_style(),
         NUM_TEXT=NUM_TEXT_CHARACTERS,
     )

@@ -1,0 +1,151 @@
+"""Which probability is enough: precision, recall and cost at every threshold."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from kbert.evaluation.inputs import check_costs, check_scores
+
+By = Literal["f1", "cost"]
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdCurve:
+    """What choosing the rows whose probability reaches a threshold comes to.
+
+    Thresholds lie half-way between the probabilities that occur, so that a rounding
+    error of the model's changes no decision.
+
+    Args:
+        scores: float64 (s,), the probabilities that occur, rising.
+        thresholds: float64 (m,), rising: one below every score, and one above all of
+            them where there is room.
+        precision: float64 (m,); 0 where no row is chosen.
+        recall: float64 (m,), falling; 0 where no row is positive.
+        f1: float64 (m,).
+        cost: float64 (m,), mean a row, in the unit of the two costs.
+        num_chosen: int64 (m,), rows from the threshold upwards.
+    """
+
+    scores: np.ndarray
+    thresholds: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    cost: np.ndarray
+    num_chosen: np.ndarray
+
+    def best(self, by: By = "f1") -> int:
+        """Find the best threshold.
+
+        Args:
+            by: `f1` for the highest F1, `cost` for the least cost.
+
+        Returns:
+            Its index; of equally good ones that nearest to 0.5.
+
+        Raises:
+            ValueError: `by` is another word.
+        """
+        if by not in ("f1", "cost"):
+            raise ValueError(f"by must be 'f1' or 'cost'; received {by!r}.")
+        badness = -self.f1 if by == "f1" else self.cost
+        equal = np.flatnonzero(badness <= badness.min() + 1e-12)
+        return int(equal[np.abs(self.thresholds[equal] - 0.5).argmin()])
+
+    def measure(self, threshold: float) -> dict[str, Any]:
+        """Return the figures of any threshold.
+
+        Args:
+            threshold: from which a row is chosen.
+
+        Returns:
+            `threshold`, `precision`, `recall`, `f1`, `cost` and `num_chosen`.
+        """
+        index = int(np.searchsorted(self.scores, threshold, side="left"))
+        if index == len(self.thresholds):  # above the last score, where it is 1
+            return {
+                "threshold": float(threshold), "precision": 0.0, "recall": 0.0,
+                "f1": 0.0, "cost": None, "num_chosen": 0,
+            }  # fmt: skip
+        return {**self.describe(index), "threshold": float(threshold)}
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """Return the figures of a threshold as plain numbers.
+
+        Args:
+            index: of the threshold.
+
+        Returns:
+            `threshold`, `precision`, `recall`, `f1`, `cost` and `num_chosen`.
+        """
+        return {
+            "threshold": float(self.thresholds[index]),
+            "precision": float(self.precision[index]),
+            "recall": float(self.recall[index]),
+            "f1": float(self.f1[index]),
+            "cost": float(self.cost[index]),
+            "num_chosen": int(self.num_chosen[index]),
+        }
+
+
+def threshold_curve(
+    labels: Any,
+    scores: Any,
+    *,
+    cost_false_positive: float = 1.0,
+    cost_false_negative: float = 1.0,
+) -> ThresholdCurve:
+    """Compute precision, recall, F1 and cost at every threshold that differs.
+
+    Args:
+        labels: bool or 0/1 array-like, shape (n,): whether the row is positive.
+        scores: float array-like, shape (n,), in [0, 1]: its probability.
+        cost_false_positive: of choosing a row that is not positive, at least 0.
+        cost_false_negative: of passing over one that is, in the same unit.
+
+    Returns:
+        The curve.
+
+    Raises:
+        ValueError: the arrays are not as they should be, or a cost is negative.
+
+    Example:
+        >>> curve = threshold_curve(labels == 1, probabilities[:, 1],
+        ...                         cost_false_negative=10)
+        >>> curve.describe(curve.best("cost"))
+    """
+    positive, found = check_scores(labels, scores)
+    check_costs(cost_false_positive, cost_false_negative)
+    distinct, places = np.unique(found, return_inverse=True)
+    hits = _count_from(places, positive, len(distinct))
+    chosen = _count_from(places, np.ones(len(found)), len(distinct))
+    thresholds = (distinct + np.r_[0.0, distinct[:-1]]) / 2
+    if distinct[-1] < 1:
+        thresholds = np.r_[thresholds, (distinct[-1] + 1) / 2]
+    else:
+        hits, chosen = hits[:-1], chosen[:-1]
+    num_positive = positive.sum()
+    costs = cost_false_positive * (chosen - hits)
+    costs = costs + cost_false_negative * (num_positive - hits)
+    return ThresholdCurve(
+        scores=distinct,
+        thresholds=thresholds,
+        precision=_divide(hits, chosen),
+        recall=_divide(hits, np.full(len(hits), num_positive)),
+        f1=_divide(2 * hits, chosen + num_positive),
+        cost=costs / len(found),
+        num_chosen=chosen.astype(np.int64),
+    )
+
+
+def _count_from(places: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
+    """Sum up weights from each score upwards; behind the last stands 0."""
+    sums = np.bincount(places.ravel(), weights, size)
+    return np.r_[np.cumsum(sums[::-1])[::-1], 0.0]
+
+
+def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    out = np.zeros(len(numerator))
+    return np.divide(numerator, denominator, out=out, where=denominator > 0)

@@ -1,0 +1,67 @@
+"""What says how far to trust a model, as a report shows it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# For plots only: predictions remake them.
+_NOT_WRITTEN = {"labels", "probabilities", "probabilities_before"}
+
+
+@dataclass(kw_only=True)
+class Trust:
+    """Figures beside the metrics; `assess` makes them.
+
+    Args:
+        split: name of the part that the figures are of.
+        num_examples: its rows.
+        fitted_on: name of the part that temperature and thresholds were fitted on, or
+            `None`.
+        labels: int (n,) class ids, or 0/1 (n, num_labels).
+        probabilities: float, of the model as it is now, calibrated if it could be.
+        probabilities_before: before calibration; `None` where there was none.
+        calibration: `temperature`, and `before` and `after`, each with
+            `expected_calibration_error` and `log_loss`; `None` where there was none.
+        thresholds: of the positive class of two, or of each label: `label_name`, `by`,
+            `cost_false_positive`, `cost_false_negative`, `threshold`, and, as
+            `ThresholdCurve.describe` has them, `chosen` and `half` (of the threshold
+            0.5) on `split` and `points` (a curve) on `fitted_on`.
+        slices: `name`, `groups` (as `slice_metrics` returns them) and `num_left_out`
+            (rows of groups too small).
+        confusions: as `find_confusions` returns them.
+        explanations: of mistakes: `row`, `label_name` and `Explanation.to_json`.
+        baseline: as `compare_with_baseline` returns it, or `None`.
+        notes: sentences on what is missing, and why.
+    """
+
+    split: str
+    num_examples: int
+    fitted_on: str | None = None
+    labels: np.ndarray
+    probabilities: np.ndarray
+    probabilities_before: np.ndarray | None = None
+    calibration: Mapping[str, Any] | None = None
+    thresholds: Sequence[Mapping[str, Any]] = ()
+    slices: Sequence[Mapping[str, Any]] = ()
+    confusions: Sequence[Mapping[str, Any]] = ()
+    explanations: Sequence[Mapping[str, Any]] = ()
+    baseline: Mapping[str, Any] | None = None
+    notes: Sequence[str] = ()
+
+    @property
+    def warning(self) -> str | None:
+        """The sentence that a report begins with: the baseline is not beaten."""
+        if self.baseline is None or self.baseline["verdict"] == "better":
+            return None
+        return self.baseline["sentence"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by name, without the arrays.
+
+        Returns:
+            Plain values, and `warning`.
+        """
+        written = {k: v for k, v in vars(self).items() if k not in _NOT_WRITTEN}
+        return {"warning": self.warning, **written}
