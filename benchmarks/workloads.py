@@ -53,7 +53,14 @@ SOURCES = {
         text_pair="sentence2",
         held_out="mrpc/validation.csv",
     ),
-    "imdb": Source("imdb/train.parquet", "text", "label", 256, substitutes=12),
+    "imdb": Source(
+        "imdb/train.parquet",
+        "text",
+        "label",
+        256,
+        substitutes=12,
+        held_out="imdb/test.parquet",
+    ),
     "amazon": Source(
         "amazon/polarity_train.csv", "content", "label", 256, substitutes=4
     ),

@@ -230,7 +230,8 @@ class SortedBatches(Batches):
         preprocessor: texts to ids.
         batch_size: texts a batch.
         fills: whether a batch of short texts takes more of them, up to the tokens
-            that `batch_size` texts of the greatest length would have.
+            that `batch_size` texts of the greatest length would have, and one of texts
+            in windows fewer.
 
     Attributes:
         order: int64 (n,), row of each prediction.
@@ -247,8 +248,12 @@ class SortedBatches(Batches):
         every = np.arange(len(rows))
         self.encoded = preprocessor.encode(*rows.read(every))
         self.order = np.argsort(-self.encoded.lengths, kind="stable")
-        most = min(batch_size * preprocessor.max_length, _BATCH_TOKENS) if fills else 0
-        self._starts = cut_batches(self.encoded.lengths[self.order], batch_size, most)
+        lengths = self.encoded.lengths[self.order]
+        most = batch_size * preprocessor.max_length
+        if fills:
+            self._starts = fill_batches(lengths, batch_size, most)
+        else:
+            self._starts = [*range(0, len(rows), batch_size), len(rows)]
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -265,19 +270,22 @@ class SortedBatches(Batches):
             yield self._find_rows(index), self[index]
 
 
-def cut_batches(lengths: np.ndarray, batch_size: int, most: int) -> list[int]:
+def fill_batches(lengths: np.ndarray, batch_size: int, most: int) -> list[int]:
     """Return where batches of sorted rows start, and where the last one stops.
 
     A batch has `batch_size` rows, or more of them where they come to no more than
-    `most` tokens.
+    `_BATCH_TOKENS` tokens, or fewer where they would come to more than `most`.
     """
     ends = np.cumsum(lengths)
     starts = [0]
     while starts[-1] < len(lengths):
         start = starts[-1]
         before = ends[start - 1] if start else 0
-        filled = int(np.searchsorted(ends, before + most, side="right"))
-        starts.append(min(len(lengths), max(start + batch_size, filled)))
+        fitting, filled = np.searchsorted(
+            ends, (before + most, before + min(most, _BATCH_TOKENS)), side="right"
+        ).tolist()
+        stop = max(filled, min(start + batch_size, max(start + 1, fitting)))
+        starts.append(min(len(lengths), stop))
     return starts
 
 

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from kbert.long_texts import Windows
+from kbert.ragged import offsets_of, ranges
+
 INPUT_NAMES = ("token_ids", "segment_ids", "padding_mask")
 
 
@@ -68,6 +71,7 @@ class Encoded:
         full_lengths: int32, shape (num_rows,), lengths before truncation.
         pad_id: token id that `pad` fills rows with.
         input_names: arrays that `pad` makes.
+        windows: what `pad` cuts rows into, or `None` where it leaves them whole.
     """
 
     ids: np.ndarray
@@ -76,6 +80,7 @@ class Encoded:
     full_lengths: np.ndarray
     pad_id: int = 0
     input_names: tuple[str, ...] = INPUT_NAMES
+    windows: Windows | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -129,17 +134,21 @@ class Encoded:
         )
 
     def pad(self, length: int | None = None) -> dict[str, np.ndarray]:
-        """Fill the rows up to one length.
+        """Fill the rows, or the windows over them, up to one length.
 
         Args:
-            length: columns, in tokens; `None` takes the longest row.
+            length: columns, in tokens; `None` takes the longest row or window.
 
         Returns:
-            For each of `input_names` an int32 array of shape (num_rows, length).
+            For each of `input_names` an int32 array of shape (num_rows, length); in
+            windows (num_rows, num_windows, length), where rows with fewer of them end
+            in windows of padding.
 
         Raises:
             ValueError: a row is longer than `length`.
         """
+        if self.windows is not None:
+            return self._pad_windows(self.windows, length)
         lengths = self.lengths[:, None]
         longest = int(lengths.max(initial=0))
         length = longest if length is None else length
@@ -163,12 +172,38 @@ class Encoded:
                 arrays[name] = mask.astype(np.int32)
         return arrays
 
+    def _pad_windows(
+        self, windows: Windows, length: int | None
+    ) -> dict[str, np.ndarray]:
+        """Pad windows like rows of their own, and stack those of a row."""
+        counts = windows.count(self.lengths)
+        rows = self._cut(windows, counts).pad(length)
+        used = np.arange(counts.max(initial=0)) < counts[:, None]
+        arrays = {}
+        for name, values in rows.items():
+            empty = self.pad_id if name == "token_ids" else 0
+            shape = (*used.shape, values.shape[1])
+            arrays[name] = np.full(shape, empty, np.int32)
+            arrays[name][used] = values
+        return arrays
+
+    def _cut(self, windows: Windows, counts: np.ndarray) -> "Encoded":
+        """Return the windows as rows, each between the tokens around its text."""
+        starts = np.repeat(self.offsets[:-1], counts)
+        lengths = np.repeat(np.minimum(self.lengths, windows.length), counts)
+        ids = self.ids[ranges(starts + windows.find_starts(self.lengths), lengths)]
+        offsets = offsets_of(lengths)
+        ids[offsets[:-1]] = self.ids[starts]
+        ids[offsets[1:] - 1] = self.ids[np.repeat(self.offsets[1:], counts) - 1]
+        rows = self._with_rows(ids, offsets, lengths, lengths)
+        return replace(rows, windows=None)
+
     @classmethod
     def concatenate(cls, parts: Iterable["Encoded"]) -> "Encoded":
         """Join rows of several encodings, in order.
 
         Args:
-            parts: at least one, all with the same `pad_id` and `input_names`.
+            parts: at least one, all with the same `pad_id`, `input_names` and windows.
 
         Returns:
             All rows.
@@ -177,7 +212,7 @@ class Encoded:
             ValueError: there is no part, or the parts differ in format.
         """
         parts = list(parts)
-        formats = {(part.pad_id, part.input_names) for part in parts}
+        formats = {(part.pad_id, part.input_names, part.windows) for part in parts}
         if len(formats) != 1:
             raise ValueError(
                 "concatenate needs at least one part, and all from the same "
@@ -227,18 +262,6 @@ class Encoded:
             second_starts=second_starts,
             full_lengths=full_lengths,
         )
-
-
-def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return `starts[0], starts[0] + 1, ...` for `lengths[0]` values, and so on."""
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
-
-
-def offsets_of(lengths: np.ndarray) -> np.ndarray:
-    """Return where rows of these lengths start, and the end of the last, int64."""
-    return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
 
 
 def _covering(ordered: np.ndarray, share: int) -> int:

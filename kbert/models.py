@@ -13,6 +13,8 @@ from kbert.engine.backbone import Backbone
 from kbert.engine.layers import build_initializer
 from kbert.engine.lean import without_tensorflow
 from kbert.engine.precision import Precision
+from kbert.engine.windows import SplitWindows, WindowPooling, add_windows
+from kbert.long_texts import LongText
 from kbert.model_file import check_model_file
 from kbert.presets import Preset, PresetError, load_preset
 from kbert.text import Preprocessor
@@ -91,6 +93,10 @@ def build_classifier(
     pooling: Pooling | None = None,
     max_length: int | None = None,
     clean: str | Sequence | None = None,
+    long_text: LongText = "truncate",
+    window_overlap: int | None = None,
+    max_windows: int | None = None,
+    window_pooling: Literal["mean", "max"] = "mean",
     precision: Precision = "auto",
     load_weights: bool = True,
 ) -> Model:
@@ -109,6 +115,13 @@ def build_classifier(
             of a text; `None` is what the preset was trained for.
         max_length: longest text, in tokens; `None` is the encoder's longest.
         clean: done to every text first; see `kbert.Preprocessor`.
+        long_text: `truncate` longer texts, keep `head-tail` of them, or read them in
+            overlapping `windows` whose logits are pooled, in training and in
+            prediction; see `kbert.Preprocessor`, also for the next two.
+        window_overlap: tokens that two neighbouring windows share.
+        max_windows: most windows a text. A step of training holds no more than
+            `batch_size` times so many.
+        window_pooling: `mean` or `max` of a class's logit over the windows of a text.
         precision: format of the matrix products; see `Backbone`.
         load_weights: `False` leaves the encoder's weights random.
 
@@ -122,23 +135,37 @@ def build_classifier(
     preset = load_preset(preset)
     least = 1 if callable(head) else 2
     num_classes = _count_classes(label_names, num_classes, least)
-    pooling = pooling or preset.pooling
+    preprocessor = Preprocessor(
+        preset.tokenizer,
+        max_length=check_length(max_length, preset.config.max_sequence_length),
+        input_names=preset.config.input_names,
+        clean=clean,
+        long_text=long_text,
+        window_overlap=window_overlap,
+        max_windows=max_windows,
+    )
     backbone = load_backbone(preset, precision=precision, load_weights=load_weights)
-    features = pool(backbone, pooling)
-    outputs = _build_head(head, features, num_classes, dropout)
+    inputs = rows = backbone.input
+    join = None
+    if preprocessor.windows is None and window_pooling != "mean":
+        raise ValueError(
+            "window_pooling is for long_text='windows'; received "
+            f"long_text={long_text!r}. Leave it out or change it."
+        )
+    if preprocessor.windows is not None:
+        inputs = add_windows(backbone.input)
+        rows = SplitWindows(name="split_windows")(inputs)
+        join = _join_windows(head, window_pooling, inputs)
+    features = pool(backbone, pooling or preset.pooling, rows)
+    outputs = _build_head(head, features, num_classes, dropout, join)
     if outputs.shape[-1] != num_classes:
         raise ValueError(
             f"the head must give {num_classes} values a text, one a class; "
             f"it gives the shape {outputs.shape}."
         )
-    model = Model(backbone.input, outputs, name="classifier")
+    model = Model(inputs, outputs, name="classifier")
     model.label_names = tuple(map(str, label_names)) if label_names else None
-    model.preprocessor = Preprocessor(
-        preset.tokenizer,
-        max_length=check_length(max_length, backbone.config.max_sequence_length),
-        input_names=backbone.config.input_names,
-        clean=clean,
-    )
+    model.preprocessor = preprocessor
     return model
 
 
@@ -187,12 +214,13 @@ def check_length(max_length: int | None, longest: int) -> int:
     return longest if max_length is None else max_length
 
 
-def pool(backbone: Backbone, pooling: str):
+def pool(backbone: Backbone, pooling: str, inputs: dict | None = None):
     """Return what a head reads of an encoder.
 
     Args:
         backbone: the encoder.
         pooling: `pooler`, `cls` or `mean` for a vector a text, `tokens` for all.
+        inputs: Keras tensors by input name; `None`: the encoder's own.
 
     Returns:
         Keras tensor (batch, hidden_dim), or (batch, length, hidden_dim).
@@ -200,7 +228,8 @@ def pool(backbone: Backbone, pooling: str):
     Raises:
         ValueError: the encoder has no such output.
     """
-    outputs = backbone(backbone.input)
+    inputs = inputs or backbone.input
+    outputs = backbone(inputs)
     has_pooler = backbone.config.has_pooler
     sequence = outputs["sequence_output"] if has_pooler else outputs
     if pooling == "tokens":
@@ -210,7 +239,7 @@ def pool(backbone: Backbone, pooling: str):
     if pooling == "cls":
         return sequence[:, 0, :]
     if pooling == "mean":
-        return MeanPooling(name="mean")(sequence, backbone.input["padding_mask"])
+        return MeanPooling(name="mean")(sequence, inputs["padding_mask"])
     offered = "'pooler', 'cls' or 'mean'" if has_pooler else "'cls' or 'mean'"
     raise ValueError(
         f"pooling must be {offered} for a {backbone.config.family} encoder; "
@@ -218,7 +247,19 @@ def pool(backbone: Backbone, pooling: str):
     )
 
 
-def _build_head(head, features, num_classes: int, dropout: float):
+def _join_windows(head, mode, inputs: dict) -> Callable:
+    """Return what makes logits a text of logits a window."""
+    if callable(head):
+        raise ValueError(
+            "long_text='windows' pools logits, which a head of your own does not show. "
+            "Choose head='linear' or 'mlp', or connect kbert.engine.windows yourself."
+        )
+    join = WindowPooling(mode, name="window_pooling")
+    return lambda logits: join(logits, inputs["padding_mask"])
+
+
+def _build_head(head, features, num_classes: int, dropout: float, join=None):
+    """Connect a head; `join` makes one row a text of its logits."""
     if callable(head):
         return head(features)
     if head not in ("linear", "mlp"):
@@ -231,12 +272,16 @@ def _build_head(head, features, num_classes: int, dropout: float):
             _MLP_UNITS, activation="relu", name="head_hidden"
         )(features)
     features = keras.layers.Dropout(dropout, name="head_dropout")(features)
-    return keras.layers.Dense(
+    dense = keras.layers.Dense(
         num_classes,
-        activation="softmax",
+        activation=None if join else "softmax",
         kernel_initializer=build_initializer(),
-        name="probabilities",
-    )(features)
+        name="logits" if join else "probabilities",
+    )
+    if join is None:
+        return dense(features)
+    softmax = keras.layers.Softmax(name="probabilities")
+    return softmax(join(dense(features)))
 
 
 def load_model(

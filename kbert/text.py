@@ -20,7 +20,15 @@ from kbert.cleaning import (
     describe_cleaning,
     resolve_cleaning,
 )
-from kbert.encoded import INPUT_NAMES, Encoded, Truncation, offsets_of, ranges
+from kbert.encoded import INPUT_NAMES, Encoded, Truncation
+from kbert.long_texts import (
+    LongText,
+    choose_head,
+    choose_head_tail,
+    resolve_windows,
+    truncate,
+)
+from kbert.ragged import offsets_of, ranges
 from kbert.tokenizer import Tokenizer
 
 __all__ = [
@@ -38,6 +46,9 @@ __all__ = [
 # characters at a time are enough for every core and cost about 50 MB.
 _CHARACTERS_AT_ONCE = 1 << 20
 
+# Files of earlier versions lack these.
+_LONG_TEXT_SETTINGS = ("long_text", "window_overlap", "max_windows")
+
 _logger = logging.getLogger("kbert")
 
 
@@ -54,10 +65,17 @@ class Preprocessor:
             `padding_mask`; segments are all 0 in RoBERTa's format, which has none.
         clean: done to every text first: a name of `CLEANINGS`, or a sequence of names
             of `STEPS` and own functions from text to text; `None` leaves texts alone.
+        long_text: what stays of a text over `max_length`: `truncate` its beginning,
+            `head-tail` a first quarter of what stays from the beginning and the rest
+            from the end (128 and 382 tokens of 510; Sun et al., 2019), `windows` all
+            of it, in overlapping windows of `max_length` tokens, up to `max_windows`.
+        window_overlap: tokens that two neighbouring windows share; `None` is a quarter
+            of `max_length`. The last window ends with the text and may share more.
+        max_windows: most windows a text; `None` is 8. What lies behind is cut.
 
     Raises:
-        ValueError: `max_length` leaves no room for the tokens around a text, an input
-            or a cleaning is unknown.
+        ValueError: `max_length` leaves no room for the tokens around a text, an input,
+            a cleaning or a way with long texts is unknown, or windows cannot be so.
     """
 
     def __init__(
@@ -67,12 +85,19 @@ class Preprocessor:
         max_length: int,
         input_names: Sequence[str] = INPUT_NAMES,
         clean: Cleaning | None = None,
+        long_text: LongText = "truncate",
+        window_overlap: int | None = None,
+        max_windows: int | None = None,
     ) -> None:
         """Check the settings; see the class."""
         self.tokenizer = tokenizer
         self.max_length = _check_max_length(max_length, 2, "a text")
         self.input_names = _check_input_names(input_names)
         self.clean = clean
+        self.long_text = long_text
+        self.windows = resolve_windows(
+            long_text, self.max_length, window_overlap, max_windows
+        )
         self._steps = resolve_cleaning(clean)
         self._said_truncation = False
 
@@ -89,11 +114,13 @@ class Preprocessor:
             text_pairs: the second text of each pair, or `None`.
 
         Returns:
-            For each of `input_names` an int32 array of shape (num_texts, max_length).
+            For each of `input_names` an int32 array of shape (num_texts, max_length),
+            in windows of shape (num_texts, num_windows, max_length).
 
         Raises:
             ValueError: a text is missing or no string (the row is named), the numbers
-                of texts differ, or `max_length` is too short for pairs.
+                of texts differ, `max_length` is too short for pairs, or pairs shall be
+                cut into windows.
         """
         encoded = self.encode(texts, text_pairs)
         truncation = encoded.truncation
@@ -105,7 +132,9 @@ class Preprocessor:
     def encode(
         self, texts: Iterable[str], text_pairs: Iterable[str] | None = None
     ) -> Encoded:
-        """Return ragged rows, cut to `max_length` and not padded.
+        """Return ragged rows, cut to what stays of a text, and not padded.
+
+        Rows in windows are as long as what the windows cover; `pad` cuts them up.
 
         Args:
             texts: strings, as a list, tuple, array or column.
@@ -120,6 +149,11 @@ class Preprocessor:
         first = _check_texts(texts, "texts")
         if text_pairs is None:
             return self._encode_columns([first])
+        if self.windows is not None:
+            raise ValueError(
+                "long_text='windows' is for single texts, and text_pairs was given. "
+                "Use long_text='truncate' or 'head-tail'."
+            )
         second = _check_texts(text_pairs, "text_pairs")
         if len(first) != len(second):
             raise ValueError(
@@ -134,7 +168,7 @@ class Preprocessor:
         """Return the settings as JSON values, the tokenizer apart.
 
         Returns:
-            `max_length`, `input_names` and `clean`.
+            The constructor's arguments by name.
 
         Raises:
             ValueError: a cleaning step is a function of the user's own.
@@ -143,6 +177,9 @@ class Preprocessor:
             "max_length": self.max_length,
             "input_names": list(self.input_names),
             "clean": describe_cleaning(self.clean),
+            "long_text": self.long_text,
+            "window_overlap": self.windows and self.windows.overlap,
+            "max_windows": self.windows and self.windows.most,
         }
 
     @classmethod
@@ -152,7 +189,7 @@ class Preprocessor:
         """Build the preprocessor that `get_config` described.
 
         Args:
-            config: what `get_config` returned.
+            config: what `get_config` returned, or did before texts had windows.
             tokenizer: the encoder's own.
 
         Returns:
@@ -161,8 +198,8 @@ class Preprocessor:
         Raises:
             ValueError: a setting is missing, unknown or out of range.
         """
-        expected = {"max_length", "input_names", "clean"}
-        if set(config) != expected:
+        expected = {"max_length", "input_names", "clean", *_LONG_TEXT_SETTINGS}
+        if set(config) not in (expected, expected - set(_LONG_TEXT_SETTINGS)):
             odd = ", ".join(sorted(map(repr, set(config) ^ expected)))
             raise ValueError(
                 f"the preprocessor's settings must be {', '.join(sorted(expected))}; "
@@ -184,8 +221,12 @@ class Preprocessor:
             ]
         ids, starts, lengths = self._tokenize(columns)
         num_around = 2 + self.tokenizer.pair_separators * (len(columns) - 1)
-        kept = _truncate(lengths, self.max_length - num_around)
-        return self._assemble(ids, starts, kept, lengths.sum(axis=0) + num_around)
+        longest = self.windows.coverage if self.windows else self.max_length
+        kept = truncate(lengths, longest - num_around)
+        choose = choose_head_tail if self.long_text == "head-tail" else choose_head
+        chosen = map(choose, starts, lengths, kept)
+        tokens = [ids[places] for places in chosen]
+        return self._assemble(tokens, kept, lengths.sum(axis=0) + num_around)
 
     def _tokenize(
         self, columns: list[list[str]]
@@ -208,8 +249,7 @@ class Preprocessor:
 
     def _assemble(
         self,
-        ids: np.ndarray,
-        starts: np.ndarray,
+        texts: list[np.ndarray],
         lengths: np.ndarray,
         full_lengths: np.ndarray,
     ) -> Encoded:
@@ -222,8 +262,8 @@ class Preprocessor:
         rows = np.full(int(offsets[-1]), tokenizer.end_id, np.int32)
         rows[offsets[:-1]] = tokenizer.start_id
         target = offsets[:-1] + 1
-        for start, length in zip(starts, lengths, strict=True):
-            rows[ranges(target, length)] = ids[ranges(start, length)]
+        for ids, length in zip(texts, lengths, strict=True):
+            rows[ranges(target, length)] = ids
             target = target + length + separators
         second_starts = row_lengths
         if num_texts == 2 and separators == 1:
@@ -235,23 +275,8 @@ class Preprocessor:
             full_lengths.astype(np.int32),
             tokenizer.pad_id,
             self.input_names,
+            self.windows,
         )
-
-
-def _truncate(lengths: np.ndarray, room: int) -> np.ndarray:
-    """Return how many tokens of each text stay, shape (num_texts, num_rows).
-
-    Of a pair the longer text gives way until both are equally long; then both do, and
-    an odd token stays with the text that was longer, or with the second.
-
-    Source: `truncate_encodings` (LongestFirst) of the tokenizers library.
-    """
-    if len(lengths) == 1:
-        return np.minimum(lengths, room)
-    shorter = np.minimum(lengths.min(axis=0), room // 2)
-    longer = np.minimum(lengths.max(axis=0), room - shorter)
-    first_is_longer = lengths[0] > lengths[1]
-    return np.where(first_is_longer, [longer, shorter], [shorter, longer])
 
 
 def _clean_column(

@@ -30,7 +30,16 @@ HEAVY = (
 # Lower layers never import higher ones. Modules of one row may import each other.
 LAYERS = (
     ("data",),
-    ("augmentation", "cleaning", "tokenizer", "token_spans", "encoded", "text"),
+    (
+        "augmentation",
+        "cleaning",
+        "tokenizer",
+        "token_spans",
+        "ragged",
+        "long_texts",
+        "encoded",
+        "text",
+    ),
     ("presets", "engine"),
     (
         "rows",

@@ -6,16 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from kbert.batches import OrderedBatches, cut_batches
+from kbert.batches import OrderedBatches, fill_batches
 from kbert.encoded import Encoded, offsets_of, ranges
 from kbert.engine.backbone import Backbone
 from kbert.models import Model, check_length, load_backbone
 from kbert.presets import Preset
 from kbert.rows import TextRows
 from kbert.text import Preprocessor
-
-# Products of fewer tokens leave a processor half idle.
-_BATCH_TOKENS = 2048
 
 
 def join_rows(
@@ -98,8 +95,8 @@ class WindowBatches(OrderedBatches):
         if seed is None:
             lengths = windows.encoded.lengths
             self.order = np.argsort(-lengths, kind="stable")
-            most = min(batch_size * int(lengths.max(initial=0)), _BATCH_TOKENS)
-            self._bounds = cut_batches(lengths[self.order], batch_size, most)
+            most = batch_size * int(lengths.max(initial=0))
+            self._bounds = fill_batches(lengths[self.order], batch_size, most)
 
     def __len__(self) -> int:
         return super().__len__() if self._bounds is None else len(self._bounds) - 1
