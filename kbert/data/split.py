@@ -78,6 +78,11 @@ class Split:
         return self._rows
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed in reading the source, a sentence each."""
+        return self._source.notes
+
+    @property
     def num_classes(self) -> int:
         """Number of classes, those without a row here included; 0 if unlabelled."""
         return len(self._label_names)

@@ -42,6 +42,7 @@ class Splits:
         source: what was read, in words.
         digest: SHA-256 (hexadecimal) of the source file's bytes, or of the texts and
             labels in memory; of all the sources' digests if there are several.
+        notes: what was guessed in reading the sources, a sentence each.
     """
 
     train: Split
@@ -51,6 +52,7 @@ class Splits:
     findings: Findings
     source: str
     digest: str
+    notes: tuple[str, ...] = ()
 
     @property
     def parts(self) -> dict[str, Split]:
@@ -69,7 +71,7 @@ def load_splits(
     test: Any = None,
     seed: int = 42,
     stratify: bool = True,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
     drop: Collection[str] = (),
     label_names: Sequence[str] | None = None,
     limit: int | None = None,
@@ -91,7 +93,8 @@ def load_splits(
     text is used as `""` unless nulls are dropped.
 
     Args:
-        source: path of a CSV, TSV, JSON lines or Parquet file; folder with
+        source: path of a CSV, TSV, JSON or Parquet file (perhaps `.gz`, `.bz2`, `.xz`
+            or `.zip`); folder with
             `train.csv` (or `.tsv`, `.jsonl`, `.parquet`) and perhaps `validation.csv`
             and `test.csv`; `pandas.DataFrame`; `datasets.Dataset` or `DatasetDict`;
             `(texts, labels)` or `(texts, text_pairs, labels)`.
@@ -103,7 +106,7 @@ def load_splits(
         test: the same for the test part, which may be unlabelled.
         seed: of the split and of `limit`.
         stratify: whether each part gets each class in the same proportion.
-        encoding: of text files; a UTF-8 byte order mark is skipped.
+        encoding: of text files; `None`: UTF-8, or UTF-16 with a byte order mark.
         drop: kinds of rows to leave out, of `nulls`, `blanks`, `duplicates` (all but
             the first), `conflicts` and `leaks` (from train, or from validation where
             only test holds the text). An unlabelled part keeps every row.
@@ -112,7 +115,8 @@ def load_splits(
         limit: most rows to use of each source, a seeded sample with (if `stratify`)
             every class in its proportion; `None` uses all.
         columns: names of a CSV or TSV file's columns if it has no header.
-        delimiter: character between fields, for files whose name does not tell.
+        delimiter: character between fields; `None`: the one that the file's name stands
+            for, or another if only that one gives the columns wanted (said in `notes`).
         quoting: whether `"` quotes fields; `None`: unless the delimiter is a tab.
 
     Returns:
@@ -166,7 +170,7 @@ def load_split(
     label: str | None = None,
     text_pair: str | None = None,
     label_names: Sequence[str] | None = None,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
     columns: Sequence[str] | None = None,
     delimiter: str | None = None,
     quoting: bool | None = None,
@@ -181,9 +185,10 @@ def load_split(
         text_pair: column of the second texts of sentence pairs.
         label_names: class names in id order, such as those of the training data; the
             labels are these names or their ids. `None` takes the labels that occur.
-        encoding: of text files; a UTF-8 byte order mark is skipped.
+        encoding: of text files; `None`: UTF-8, or UTF-16 with a byte order mark.
         columns: names of a CSV or TSV file's columns if it has no header.
-        delimiter: character between fields, for files whose name does not tell.
+        delimiter: character between fields; `None`: the one that the file's name stands
+            for, or another if only that one gives the columns wanted (said in `notes`).
         quoting: whether `"` quotes fields; `None`: unless the delimiter is a tab.
 
     Returns:
@@ -313,4 +318,5 @@ def _assemble(
         findings=findings,
         source="; ".join(words),
         digest=digests[0] if len(digests) == 1 else joined,
+        notes=tuple(note for source in sources.values() for note in source.notes),
     )
