@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kbert.data.delimiters import read_rows
 from kbert.data.opening import is_compressed, open_bytes
 
+_MOST_CHECKED_BYTES = 64 << 20  # Python reads about as many in a second
 _NO_QUOTING = "pass quoting=False (--no-quoting) if quotes are mere characters"
 
 
@@ -153,6 +155,49 @@ def check_last_quote(path: Path, table: pa.Table, encoding: str) -> None:
         f"{path} ends inside a quoted field that begins in row {len(table) - 1:,} "
         f"(line {line:,}: {value[:40]!r}); close the quote, or {_NO_QUOTING}."
     )
+
+
+def note_odd_quote(path: Path, table: pa.Table, mark: str, encoding: str) -> str | None:
+    """Say where a field of several lines goes on behind its closing quote.
+
+    Such a field was most likely never closed, and ended where the next one opens: the
+    rows between are in it. But it can be read, so it is not refused.
+
+    Args:
+        path: the file.
+        table: what Arrow read.
+        mark: delimiter.
+        encoding: the file's codec.
+
+    Returns:
+        A sentence, or `None`.
+    """
+    if path.stat().st_size > _MOST_CHECKED_BYTES or not _has_lines_in_fields(table):
+        return None
+    opened = 1
+    with _open_text(path, encoding) as file:
+        rows = csv.reader(file, delimiter=mark, strict=True)
+        try:
+            for _ in rows:
+                opened = rows.line_num + 1
+        except csv.Error as error:
+            if "expected after" in str(error) and rows.line_num > opened:
+                return (
+                    f"A quoted field of {path.name} that begins in line {opened:,} "
+                    f"goes on behind the quote that closes it in line "
+                    f"{rows.line_num:,}: if a quote was never closed, the rows between "
+                    "are part of that field."
+                )
+    return None
+
+
+def _has_lines_in_fields(table: pa.Table) -> bool:
+    strings = [
+        column
+        for column in table.columns
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    ]
+    return any(pc.any(pc.match_substring(one, "\n")).as_py() for one in strings)
 
 
 def _read_end(path: Path, size: int) -> bytes:

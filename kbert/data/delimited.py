@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from kbert.data.damage import check_last_quote, check_widths
+from kbert.data.damage import check_last_quote, check_widths, note_odd_quote
 from kbert.data.delimiters import MARKS, guess_delimiter, read_head
 from kbert.data.encodings import (
     block_bytes,
@@ -19,6 +19,8 @@ from kbert.data.opening import is_compressed, open_bytes
 
 if TYPE_CHECKING:
     from kbert.data.files import Reading
+
+_SMALL_BLOCK_BYTES = 16 << 20  # read at a time: memory beside the table itself
 
 
 def read_delimited(
@@ -47,7 +49,10 @@ def read_delimited(
             f"{path.name} is read with {MARKS[mark]} ({mark!r}) between its fields, as "
             "its first rows have them; pass delimiter= (--delimiter) for another."
         )
-    table = _read_table(path, head, reading, mark, encoding)
+    quoting = mark != "\t" if reading.quoting is None else reading.quoting
+    table = _read_table(path, head, reading, mark, quoting, encoding)
+    if quoting and (odd := note_odd_quote(path, table, mark, encoding)):
+        notes.append(odd)
     words = {",": "CSV", "\t": "TSV"}.get(mark, "delimited text")
     return table, words, tuple(notes)
 
@@ -78,12 +83,17 @@ def _choose_delimiter(
 
 
 def _read_table(
-    path: Path, head: str, reading: "Reading", mark: str, encoding: str
+    path: Path, head: str, reading: "Reading", mark: str, quoting: bool, encoding: str
 ) -> pa.Table:
-    quoting = mark != "\t" if reading.quoting is None else reading.quoting
-
     def parse(refuse: Callable[[Any], str] | None = None) -> pa.Table:
-        return _parse(path, reading, mark, quoting, encoding, refuse)
+        try:
+            size = min(block_bytes(path), _SMALL_BLOCK_BYTES)
+            return _parse(path, reading, mark, quoting, encoding, size, refuse)
+        except pa.ArrowInvalid as error:
+            if "straddl" not in str(error):
+                raise
+            size = block_bytes(path)  # for a row longer than the small block
+            return _parse(path, reading, mark, quoting, encoding, size, refuse)
 
     headed = reading.columns is None
     try:
@@ -110,6 +120,7 @@ def _parse(
     mark: str,
     quoting: bool,
     encoding: str,
+    block_size: int,
     refuse: Callable[[Any], str] | None,
 ) -> pa.Table:
     from pyarrow import csv
@@ -119,7 +130,7 @@ def _parse(
             stream,
             read_options=csv.ReadOptions(
                 use_threads=False,  # with threads Arrow does not know row numbers
-                block_size=block_bytes(path),
+                block_size=block_size,
                 column_names=reading.columns,
                 encoding=encoding,
             ),

@@ -95,6 +95,8 @@ def guess_delimiter(
         return "\t"  # one column, whatever the mark: each line is one text
     fitting = [mark for mark in fitting if len(tables[mark][0]) > 1]
     even = [mark for mark, rows in tables.items() if _is_even(rows)]
+    if len(fitting) > 1:
+        fitting = [mark for mark in fitting if mark in even]
     if not fitting and columns is None and usual not in even:
         fitting = even
     return fitting[0] if len(fitting) == 1 else usual

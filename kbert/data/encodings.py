@@ -89,7 +89,8 @@ def _check_zeros(path: Path, head: bytes, name: str, is_utf16: bool) -> None:
     if is_utf16:
         every_second = {"utf-16": len(head)}
     for codec, count in every_second.items():
-        if 3 * count > len(head):  # of a half, two thirds
+        # Of every second byte two thirds; but zeros all over are no text.
+        if 3 * count > len(head) and (is_utf16 or 5 * head.count(0) < 3 * len(head)):
             raise ValueError(
                 f"{path} is UTF-16, not {name}; save it as UTF-8, or pass "
                 f'encoding="{codec}" (--encoding {codec}).'

@@ -17,7 +17,7 @@ from kbert.data.findings import (
     find_rows,
     number_texts,
 )
-from kbert.data.labels import find_classes
+from kbert.data.labels import find_classes, note_classes
 from kbert.data.sources import Source
 
 
@@ -64,6 +64,16 @@ def label_parts(
             labels = classes.encode(source.labels, describe_labels(source))
         parts[part] = Part(source, np.arange(len(source)), labels, text)
     return classes.names, parts
+
+
+def note_sources(
+    sources: dict[str, Source], train: Part, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Say what was guessed in reading, and what is odd about the classes of train."""
+    notes = [note for source in sources.values() for note in source.notes]
+    if train.labels is not None:
+        notes += note_classes(train.labels, names, describe_labels(train.source))
+    return tuple(notes)
 
 
 def inspect_parts(
@@ -174,5 +184,5 @@ def check_seen(parts: dict[str, Part], names: tuple[str, ...]) -> None:
             raise ValueError(
                 f"class {names[part.row_labels[unseen[0]]]!r} is in {name} "
                 f"({part.source.name} row {part.rows[unseen[0]]:,}) but not in train; "
-                "use stratify=True, more rows of it, or none."
+                "use stratify=True (--stratify), more rows of it, or none."
             )

@@ -24,6 +24,7 @@ from kbert.data.parts import (
     inspect_parts,
     label_parts,
     limit_part,
+    note_sources,
 )
 from kbert.data.sources import Source, read_source
 from kbert.data.split import Split
@@ -42,7 +43,8 @@ class Splits:
         source: what was read, in words.
         digest: SHA-256 (hexadecimal) of the source file's bytes, or of the texts and
             labels in memory; of all the sources' digests if there are several.
-        notes: what was guessed in reading the sources, a sentence each.
+        notes: what was guessed in reading the sources, and what is odd about the
+            classes, a sentence each.
     """
 
     train: Split
@@ -150,6 +152,7 @@ def load_splits(
     )
     sources = _read_sources(source, shares, others, reading)
     names, parts = label_parts(sources, label_names)
+    notes = note_sources(sources, parts["train"], names)
     findings, parts = inspect_parts(parts, kinds)
     if limit is not None:
         parts = {
@@ -160,7 +163,8 @@ def load_splits(
     leaks, parts = find_leaks(parts, kinds)
     if label_names is None and limit is None:
         check_seen(parts, names)
-    return _assemble(parts, sources, names, replace(findings, leaks=leaks))
+    splits = _assemble(parts, sources, names, replace(findings, leaks=leaks))
+    return replace(splits, notes=notes)
 
 
 def load_split(
@@ -318,5 +322,4 @@ def _assemble(
         findings=findings,
         source="; ".join(words),
         digest=digests[0] if len(digests) == 1 else joined,
-        notes=tuple(note for source in sources.values() for note in source.notes),
     )
