@@ -157,7 +157,12 @@ def test_what_cannot_be_read_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         find_columns(tmp_path / "b.csv")
     empty.write_text("text;label\n")
-    assert "looks like texts" in refusal(empty)
+    assert "holds no rows" in refusal(empty)
+    empty.write_text('{"text": "a b", "label": 1}\n' * 2)
+    assert "seems to be JSON" in refusal(empty)
+    prose = tmp_path / "a.txt"
+    prose.write_text("It was dark.\nAnd so on.\n")
+    assert "columns=('text',)" in refusal(prose)
 
 
 # === Every kind of source ===

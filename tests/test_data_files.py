@@ -281,6 +281,7 @@ def test_an_unclosed_quote_in_utf16_is_found(write):
         (b"\xd0\xcf\x11\xe0" + bytes(99), "a spreadsheet of an old format"),
         (b"SQLite format 3\0" + bytes(99), "a database"),
         (b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html>", "a web page"),
+        (b'{"text": "a", "label": 1}\n' * 2, "seems to be JSON; name it .jsonl"),
         (b"PK\3\4" + bytes(99), "export the sheet as CSV"),
         (b"\x80\x04\x95\0\0\0\0\0", "binary"),
         (b"text,label\na\1\0,1\n", "binary"),

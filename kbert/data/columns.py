@@ -157,6 +157,8 @@ def find_columns(
         name: _Column(name, tuple(value for value in values if value is not None))
         for name, values in peeked.columns.items()
     }
+    if not any(column.values for column in columns.values()):
+        raise ValueError(f"{peeked.name} holds no rows; pass a source that has some.")
     labels = (label,) if isinstance(label, str) else tuple(label or ())
     named = [name for name in (text, text_pair, *labels) if name is not None]
     for name in named:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from kbert.data.damage import check_last_quote, check_widths, note_odd_quote
-from kbert.data.delimiters import MARKS, guess_delimiter, read_head
+from kbert.data.delimiters import MARKS, guess_delimiter, is_json, read_head
 from kbert.data.encodings import (
     block_bytes,
     check_decodes,
@@ -77,7 +77,7 @@ def _choose_delimiter(
         raise ValueError(
             f"cannot tell what separates the fields of {path} (its first line: "
             f'{start[:60]!r}); pass delimiter="," (--delimiter) or another, or '
-            f"columns=({reading.text!r},) if each line is one text without header."
+            f"columns=({reading.text or 'text'!r},) if each line is one text without header."
         )
     return guessed
 
@@ -166,6 +166,8 @@ def _convert_options(reading: "Reading") -> Any:
 
 def _check_delimiter(path: Path, head: str, reading: "Reading", mark: str) -> None:
     """Refuse a file whose header has the text column with another delimiter only."""
+    if is_json(head):
+        raise ValueError(f"{path} seems to be JSON; name it .jsonl or .json.")
     header = head.strip().partition("\n")[0].strip()
     if reading.columns is not None or mark in header:
         return

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,11 @@ def read_head(path: Path, encoding: str) -> str:
     text = head.decode(codec, errors="replace")
     end = text.rfind("\n") + 1
     return text if whole or not end else text[:end]
+
+
+def is_json(head: str) -> bool:
+    """Whether text begins as JSON objects do."""
+    return re.match(r'\s*(\[\s*)?\{\s*"', head) is not None
 
 
 def split_head(head: str, mark: str, quoting: bool | None) -> list[list[str]]:

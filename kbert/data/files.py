@@ -1,4 +1,4 @@
-"""Read CSV, TSV, JSON lines and Parquet files into Arrow tables.
+"""Read CSV, JSON, Parquet and spreadsheet files into Arrow tables.
 
 Arrow parses every file; Python looks at single lines only to explain a failure.
 Rows are counted from 0 without the header, everywhere in this package; lines, where
@@ -16,12 +16,17 @@ from kbert.data.delimited import read_delimited
 from kbert.data.encodings import first_line, is_binary
 from kbert.data.json_rows import read_json
 from kbert.data.opening import format_suffix
+from kbert.data.spreadsheets import (
+    OTHER_SPREADSHEETS,
+    SPREADSHEET_SUFFIXES,
+    read_spreadsheet,
+)
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 DELIMITED_SUFFIXES = (*DELIMITERS, ".txt")
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 PARQUET_SUFFIXES = (".parquet", ".pq")
-SUFFIXES = (*DELIMITERS, *JSON_SUFFIXES, *PARQUET_SUFFIXES)
+SUFFIXES = (*DELIMITERS, *JSON_SUFFIXES, *PARQUET_SUFFIXES, *SPREADSHEET_SUFFIXES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +105,13 @@ def read_file(path: Path, reading: Reading) -> tuple[pa.Table, str, tuple[str, .
         return read_json(path, reading)
     if suffix in PARQUET_SUFFIXES:
         return _read_parquet(path, reading), "Parquet", ()
+    if suffix in SPREADSHEET_SUFFIXES:
+        return read_spreadsheet(path, reading)
+    if suffix in OTHER_SPREADSHEETS:
+        raise ValueError(
+            f"{path} is a spreadsheet of a format that kbert does not read; save it as "
+            ".xlsx, or the sheet as CSV."
+        )
     raise ValueError(
         f"cannot tell the format of {path} from its ending {suffix!r}; name it "
         f'{", ".join(SUFFIXES)}, or pass delimiter="," (or "\\t") for delimited text.'

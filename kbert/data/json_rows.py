@@ -69,7 +69,9 @@ def _read_lines(path: Path, encoding: str, reading: "Reading") -> pa.Table:
     except (pa.ArrowInvalid, UnicodeError) as error:
         check_decodes(path, encoding)
         _explain_lines(path, encoding, reading.wanted)
-        raise ValueError(f"cannot read {path}: {first_line(error)}.") from None
+        raise ValueError(
+            f"cannot read {path}: {first_line(error)}; correct that row."
+        ) from None
     return table
 
 

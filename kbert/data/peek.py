@@ -12,7 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kbert.data.delimiters import HEAD_BYTES, guess_delimiter, read_head, split_head
+from kbert.data.delimiters import (
+    HEAD_BYTES,
+    guess_delimiter,
+    is_json,
+    read_head,
+    split_head,
+)
 from kbert.data.encodings import choose_encoding, is_binary
 from kbert.data.files import (
     DELIMITED_SUFFIXES,
@@ -77,7 +83,7 @@ def _peek_file(path: Path, reading: Reading) -> dict[str, list[Any]]:
         columns = _peek_delimited(path, suffix, reading)
     if any(columns.values()):
         return columns
-    table, _, _ = read_file(path, reading)  # which says what is wrong with the file
+    table, *_ = read_file(path, reading)  # which says what is wrong with the file
     return _sample_table(table)
 
 
@@ -90,7 +96,7 @@ def _peek_delimited(path: Path, suffix: str, reading: Reading) -> dict[str, list
         columns=reading.columns,
         quoting=reading.quoting,
     )
-    if mark is None:
+    if mark is None or is_json(head):
         return {}
     rows = split_head(head, mark, reading.quoting)
     header = rows.pop(0) if reading.columns is None and rows else reading.columns or ()

@@ -95,10 +95,10 @@ def load_splits(
     text is used as `""` unless nulls are dropped.
 
     Args:
-        source: path of a CSV, TSV, JSON or Parquet file (perhaps `.gz`, `.bz2`, `.xz`
-            or `.zip`); folder with
-            `train.csv` (or `.tsv`, `.jsonl`, `.parquet`) and perhaps `validation.csv`
-            and `test.csv`; `pandas.DataFrame`; `datasets.Dataset` or `DatasetDict`;
+        source: path of a CSV, TSV, JSON, Parquet or `.xlsx` file (the first three may
+            be compressed as `.gz`, `.bz2`, `.xz` or `.zip`); folder with `train.csv`
+            (or `.tsv`, `.jsonl`, `.parquet`, ...) and perhaps `validation.csv` and
+            `test.csv`; `pandas.DataFrame`; `datasets.Dataset` or `DatasetDict`;
             `(texts, labels)` or `(texts, text_pairs, labels)`.
         text: column of the texts.
         label: column of the labels.
