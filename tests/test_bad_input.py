@@ -118,10 +118,12 @@ def test_binary_garbage_without_zeros(fails, tmp_path):
     assert "train.csv" in sentence and "save it as UTF-8" in sentence
 
 
-def test_semicolons_for_commas(fails, tmp_path):
+def test_semicolons_are_understood_and_a_ragged_row_among_them_is_named(
+    fails, tmp_path
+):
     text = rows(*["a storm, at last,1", "a song,0"] * 5).replace(",", ";")
     sentence = fails("--data", write(tmp_path / "train.csv", text))
-    assert "separated by ';'" in sentence and "save it with ','" in sentence
+    assert "row 0 (line 2) has 6" in sentence and "quote fields" in sentence
 
 
 def test_test_tweets_without_an_id(fails, tmp_path):

@@ -98,14 +98,14 @@ def _check_strata(
         name = names[classes[counts.argmin()]]
         raise ValueError(
             f"class {name!r} has 1 row for {parts} together, so it cannot be in both; "
-            "add rows, merge classes, or pass stratify=False."
+            "add rows, merge classes, or pass stratify=False (--no-stratify)."
         )
     smaller = min(size, len(labels) - size)
     if smaller < len(classes):
         raise ValueError(
             f"{parts} cannot both have all {len(classes)} classes: one would get "
             f"{smaller} of {len(labels):,} rows; use more rows, another share, or "
-            "stratify=False."
+            "stratify=False (--no-stratify)."
         )
 
 

@@ -1,126 +1,152 @@
 """Read CSV and other delimited text into Arrow tables, or say why it cannot be."""
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from kbert.data.damage import check_last_quote, check_widths, note_odd_quote
+from kbert.data.delimiters import MARKS, guess_delimiter, is_json, read_head
 from kbert.data.encodings import (
     block_bytes,
     check_decodes,
+    choose_encoding,
     first_line,
     is_binary,
-    text_encoding,
 )
+from kbert.data.opening import is_compressed, open_bytes
 
 if TYPE_CHECKING:
     from kbert.data.files import Reading
 
-_OTHER_DELIMITERS = (";", "\t", "|", ",")
-_HEADER_CHARACTERS = 10_000
+_SMALL_BLOCK_BYTES = 16 << 20  # read at a time: memory beside the table itself
 
 
-def read_delimited(path: Path, reading: "Reading", delimiter: str) -> pa.Table:
+def read_delimited(
+    path: Path, reading: "Reading", usual: str | None
+) -> tuple[pa.Table, str, tuple[str, ...]]:
     """Read one file of delimited text.
 
     Args:
         path: a file that is not empty.
-        reading: columns wanted, encoding and quoting.
-        delimiter: character between fields.
+        reading: columns wanted, encoding, delimiter and quoting.
+        usual: delimiter that the file's name stands for, or `None`.
 
     Returns:
-        The table; texts and labels as written.
+        The table, texts and labels as written; the format in words; and what was
+        guessed, a sentence each.
 
     Raises:
         ValueError: the file is damaged or of another format, encoding or delimiter.
     """
-    encoding = text_encoding(path, reading.encoding)
+    encoding, note = choose_encoding(path, reading.encoding)
+    head = read_head(path, encoding)
+    notes = [] if note is None else [note]
+    mark = _choose_delimiter(path, head, reading, usual)
+    if reading.delimiter is None and mark != usual:
+        notes.append(
+            f"{path.name} is read with {MARKS[mark]} ({mark!r}) between its fields, as "
+            "its first rows have them; pass delimiter= (--delimiter) for another."
+        )
+    quoting = mark != "\t" if reading.quoting is None else reading.quoting
+    table = _read_table(path, head, reading, mark, quoting, encoding)
+    if quoting and (odd := note_odd_quote(path, table, mark, encoding)):
+        notes.append(odd)
+    words = {",": "CSV", "\t": "TSV"}.get(mark, "delimited text")
+    return table, words, tuple(notes)
+
+
+def _choose_delimiter(
+    path: Path, head: str, reading: "Reading", usual: str | None
+) -> str:
+    if reading.delimiter is not None:
+        # A shell passes a tab as the two characters \t.
+        mark = "\t" if reading.delimiter == "\\t" else reading.delimiter
+        if len(mark) != 1 or mark in '"\r\n' or not mark.isascii():
+            raise ValueError(
+                "delimiter (--delimiter) must be one ASCII character, not a quote or a "
+                f"line's end; received {mark!r}."
+            )
+        return mark
+    guessed = guess_delimiter(
+        head, usual, reading.text_columns, reading.columns, reading.quoting
+    )
+    if guessed is None:
+        start = head.lstrip("\r\n").partition("\n")[0].rstrip("\r")
+        raise ValueError(
+            f"cannot tell what separates the fields of {path} (its first line: "
+            f'{start[:60]!r}); pass delimiter="," (--delimiter) or another, or '
+            f"columns=({reading.text or 'text'!r},) if each line is one text without header."
+        )
+    return guessed
+
+
+def _read_table(
+    path: Path, head: str, reading: "Reading", mark: str, quoting: bool, encoding: str
+) -> pa.Table:
+    def parse(refuse: Callable[[Any], str] | None = None) -> pa.Table:
+        try:
+            size = min(block_bytes(path), _SMALL_BLOCK_BYTES)
+            return _parse(path, reading, mark, quoting, encoding, size, refuse)
+        except pa.ArrowInvalid as error:
+            if "straddl" not in str(error):
+                raise
+            size = block_bytes(path)  # for a row longer than the small block
+            return _parse(path, reading, mark, quoting, encoding, size, refuse)
+
+    headed = reading.columns is None
     try:
-        table = _parse(path, reading, delimiter, encoding)
+        table = parse()
     except (pa.ArrowInvalid, UnicodeError) as error:
         check_decodes(path, encoding)
-        _check_delimiter(path, reading, delimiter, encoding)
-        _check_widths(path, reading, delimiter, encoding)
+        _check_delimiter(path, head, reading, mark)
+        check_widths(path, parse, mark, quoting, encoding, headed)
         if "Empty CSV file" in str(error):
             raise ValueError(f"{path} has no line; pass a file with rows.") from None
         raise ValueError(f"cannot read {path}: {first_line(error)}.") from None
     if any(is_binary(field.type) for field in table.schema):
         check_decodes(path, encoding)  # Arrow reads undecodable columns as bytes
     if reading.text not in table.column_names:
-        _check_delimiter(path, reading, delimiter, encoding)
-    if _has_quotes(reading, delimiter):
-        _check_last_quote(path, table, encoding)
+        _check_delimiter(path, head, reading, mark)
+    if quoting:
+        check_last_quote(path, table, encoding)
     return table
-
-
-def _has_quotes(reading: "Reading", delimiter: str) -> bool:
-    return delimiter != "\t" if reading.quoting is None else reading.quoting
 
 
 def _parse(
     path: Path,
     reading: "Reading",
-    delimiter: str,
+    mark: str,
+    quoting: bool,
     encoding: str,
-    refuse: Callable[[Any], str] | None = None,
+    block_size: int,
+    refuse: Callable[[Any], str] | None,
 ) -> pa.Table:
     from pyarrow import csv
 
-    quoting = _has_quotes(reading, delimiter)
-    return csv.read_csv(
-        str(path),
-        read_options=csv.ReadOptions(
-            use_threads=False,  # with threads Arrow does not know row numbers
-            block_size=block_bytes(path),
-            column_names=reading.columns,
-            encoding=encoding,
-        ),
-        parse_options=csv.ParseOptions(
-            delimiter=delimiter,
-            quote_char='"' if quoting else False,
-            newlines_in_values=quoting,
-            invalid_row_handler=refuse,
-        ),
-        convert_options=_convert_options(reading),
-    )
-
-
-def _check_delimiter(
-    path: Path, reading: "Reading", delimiter: str, encoding: str
-) -> None:
-    """Refuse a file whose header has other delimiters only."""
-    codec = "utf-8-sig" if encoding == "utf-8" else encoding
-    with path.open(encoding=codec) as file:
-        header = file.readline(_HEADER_CHARACTERS).strip()
-    if reading.columns is not None or delimiter in header:
-        return
-    other = next((mark for mark in _OTHER_DELIMITERS if mark in header), None)
-    # A column may well be called "a|b"; one of these names is expected.
-    if other is not None and reading.text in header.replace('"', "").split(other):
-        raise ValueError(
-            f"{path} has one column, {header[:60]!r}: its fields seem to be separated "
-            f"by {other!r}, not {delimiter!r}; save it with {delimiter!r}, or pass "
-            f"delimiter={other!r}."
+    def read(stream: Any) -> pa.Table:
+        return csv.read_csv(
+            stream,
+            read_options=csv.ReadOptions(
+                use_threads=False,  # with threads Arrow does not know row numbers
+                block_size=block_size,
+                column_names=reading.columns,
+                encoding=encoding,
+            ),
+            parse_options=csv.ParseOptions(
+                delimiter=mark,
+                quote_char='"' if quoting else False,
+                newlines_in_values=quoting,
+                invalid_row_handler=refuse,
+            ),
+            convert_options=_convert_options(reading),
         )
 
-
-def _check_widths(
-    path: Path, reading: "Reading", delimiter: str, encoding: str
-) -> None:
-    """Refuse a file with a row that has more or fewer fields than the first."""
-    ragged: list[Any] = []
-
-    def refuse(row: Any) -> str:
-        ragged.append(row)
-        return "error"
-
-    # Only now: in a file that does not decode, Arrow cannot pass a row to Python.
-    with contextlib.suppress(pa.ArrowInvalid, UnicodeError):
-        _parse(path, reading, delimiter, encoding, refuse)
-    if ragged:
-        _refuse_ragged(path, ragged[0], reading, _has_quotes(reading, delimiter))
+    if not is_compressed(path):
+        return read(str(path))
+    with open_bytes(path) as file:
+        return read(file)
 
 
 def _convert_options(reading: "Reading") -> Any:
@@ -138,37 +164,18 @@ def _convert_options(reading: "Reading") -> Any:
     )
 
 
-def _refuse_ragged(path: Path, row: Any, reading: "Reading", quoting: bool) -> NoReturn:
-    number = row.number - (1 if reading.columns is not None else 2)
-    hint = "add what is missing, or quote fields that hold the delimiter"
-    if quoting and "\n" in row.text.rstrip("\r\n"):
-        hint = 'look for a quote (") that is never closed, or pass quoting=False'
-    elif not quoting and '"' in row.text:
-        hint = "pass quoting=True if quotes (\") enclose the file's fields"
-    start = row.text[:40] + ("..." if len(row.text) > 40 else "")
-    raise ValueError(
-        f"{path} needs {row.expected_columns} fields a row, but row {number:,} has "
-        f"{row.actual_columns} ({start!r}); {hint}."
-    ) from None
-
-
-def _check_last_quote(path: Path, table: pa.Table, encoding: str) -> None:
-    """Refuse a file whose last field opens a quote that nothing closes.
-
-    Arrow, like Python's csv module, takes all the rest of the file as that field.
-    The field then is the file's very end, right behind its opening quote.
-    """
-    if not len(table):
+def _check_delimiter(path: Path, head: str, reading: "Reading", mark: str) -> None:
+    """Refuse a file whose header has the text column with another delimiter only."""
+    if is_json(head):
+        raise ValueError(f"{path} seems to be JSON; name it .jsonl or .json.")
+    header = head.strip().partition("\n")[0].strip()
+    if reading.columns is not None or mark in header:
         return
-    value = table.column(table.num_columns - 1)[-1].as_py()
-    if not isinstance(value, str) or not value.strip('"'):
-        return
-    tail = ('"' + value.replace('"', '""')).encode(encoding.removesuffix("-sig"))
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - len(tail)))
-        if file.read() == tail:
-            raise ValueError(
-                f"{path} ends inside a quoted field that begins in row "
-                f"{len(table) - 1:,} ({value[:40]!r}); close the quote, or pass "
-                "quoting=False."
-            )
+    other = next((other for other in MARKS if other in header), None)
+    # A column may well be called "a|b"; one of these names is expected.
+    if other is not None and reading.text in header.replace('"', "").split(other):
+        raise ValueError(
+            f"{path} has one column, {header[:60]!r}: its fields seem to be separated "
+            f"by {other!r}, not {mark!r}; pass delimiter={other!r} (--delimiter), or "
+            "leave it out."
+        )

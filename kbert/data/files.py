@@ -1,33 +1,33 @@
-"""Read CSV, TSV, JSON lines and Parquet files into Arrow tables.
+"""Read CSV, JSON, Parquet and spreadsheet files into Arrow tables.
 
 Arrow parses every file; Python looks at single lines only to explain a failure.
 Rows are counted from 0 without the header, everywhere in this package; lines, where
 a message names one, are counted from 1 as editors do.
 """
 
-import codecs
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from kbert.data.delimited import read_delimited
-from kbert.data.encodings import (
-    block_bytes,
-    check_decodes,
-    first_line,
-    is_binary,
-    text_encoding,
+from kbert.data.encodings import first_line, is_binary
+from kbert.data.json_rows import read_json
+from kbert.data.opening import format_suffix
+from kbert.data.spreadsheets import (
+    OTHER_SPREADSHEETS,
+    SPREADSHEET_SUFFIXES,
+    read_spreadsheet,
 )
 from kbert.data.values import Kind
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+DELIMITED_SUFFIXES = (*DELIMITERS, ".txt")
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 PARQUET_SUFFIXES = (".parquet", ".pq")
-SUFFIXES = (*DELIMITERS, *JSON_SUFFIXES, *PARQUET_SUFFIXES)
+SUFFIXES = (*DELIMITERS, *JSON_SUFFIXES, *PARQUET_SUFFIXES, *SPREADSHEET_SUFFIXES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +38,11 @@ class Reading:
         text: column of the texts.
         label: column of the labels; `None` reads none.
         text_pair: column of the second texts of sentence pairs.
-        encoding: of text files; a UTF-8 byte order mark is skipped.
+        encoding: of text files; `None`: UTF-8, or UTF-16 with a byte order mark.
         columns: names of a delimited file's columns, for a file without header.
         delimiter: character between a delimited file's fields; `None` goes by the
-            file's name (`.csv`: comma, `.tsv`: tab).
+            file's name (`.csv`: comma, `.tsv`: tab), or by its header if that has
+            the columns wanted with another only.
         quoting: whether `"` quotes fields; `None`: unless the delimiter is a tab.
         kind: of the labels; see `kbert.data.values`.
         separator: what stands between the labels of a row that has several.
@@ -50,7 +51,7 @@ class Reading:
     text: str = "text"
     label: str | Sequence[str] | None = "label"
     text_pair: str | None = None
-    encoding: str = "utf-8"
+    encoding: str | None = None
     columns: Sequence[str] | None = None
     delimiter: str | None = None
     quoting: bool | None = None
@@ -68,8 +69,21 @@ class Reading:
         label = [self.label] if isinstance(self.label, str) else self.label or ()
         return (*self.text_columns, *label)
 
+    def flat_columns(self, schema: pa.Schema) -> list[str]:
+        """Return the names of columns wanted and of those with one plain value a row.
 
-def read_file(path: Path, reading: Reading) -> tuple[pa.Table, str]:
+        Other nested and binary columns (embeddings, images) are never read: they can
+        be a hundred times larger than the text and nothing here uses them.
+        """
+        return [
+            field.name
+            for field in schema
+            if field.name in self.wanted
+            or not (pa.types.is_nested(field.type) or is_binary(field.type))
+        ]
+
+
+def read_file(path: Path, reading: Reading) -> tuple[pa.Table, str, tuple[str, ...]]:
     """Read one file.
 
     Args:
@@ -77,45 +91,37 @@ def read_file(path: Path, reading: Reading) -> tuple[pa.Table, str]:
         reading: columns wanted, encoding and format of delimited text.
 
     Returns:
-        The table, and the format in words (`"CSV"`, `"Parquet"`, ...).
+        The table, the format in words (`"CSV"`, `"Parquet"`, ...), and what was
+        guessed, a sentence each.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is empty, damaged, of another format or encoding.
     """
-    _check_is_file(path)
-    suffix = path.suffix.lower()
-    delimiter = reading.delimiter or DELIMITERS.get(suffix)
-    if delimiter is not None:
-        words = {",": "CSV", "\t": "TSV"}.get(delimiter, "delimited text")
-        return read_delimited(path, reading, delimiter), words
+    check_is_file(path)
+    suffix = format_suffix(path)
+    if reading.delimiter is not None or suffix in DELIMITED_SUFFIXES:
+        return read_delimited(path, reading, DELIMITERS.get(suffix))
     if reading.columns is not None or reading.quoting is not None:
         raise ValueError(
             f"columns= and quoting= describe delimited text, but {path} is not named "
             f"{' or '.join(DELIMITERS)}; pass delimiter= too, or leave them out."
         )
     if suffix in JSON_SUFFIXES:
-        return _read_json_lines(path, reading), "JSON lines"
+        return read_json(path, reading)
     if suffix in PARQUET_SUFFIXES:
-        return _read_parquet(path, reading), "Parquet"
+        return _read_parquet(path, reading), "Parquet", ()
+    if suffix in SPREADSHEET_SUFFIXES:
+        return read_spreadsheet(path, reading)
+    if suffix in OTHER_SPREADSHEETS:
+        raise ValueError(
+            f"{path} is a spreadsheet of a format that kbert does not read; save it as "
+            ".xlsx, or the sheet as CSV."
+        )
     raise ValueError(
         f"cannot tell the format of {path} from its ending {suffix!r}; name it "
         f'{", ".join(SUFFIXES)}, or pass delimiter="," (or "\\t") for delimited text.'
     )
-
-
-def flat_columns(schema: pa.Schema, reading: Reading) -> list[str]:
-    """Return the names of the columns wanted and of those with one plain value a row.
-
-    Other nested and binary columns (embeddings, images) are never read: they can be a
-    hundred times larger than the text and nothing here uses them.
-    """
-    return [
-        field.name
-        for field in schema
-        if field.name in reading.wanted
-        or not (pa.types.is_nested(field.type) or is_binary(field.type))
-    ]
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -125,7 +131,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {lowered[near[0]]!r}?" if near else "."
 
 
-def _check_is_file(path: Path) -> None:
+def check_is_file(path: Path) -> None:
+    """Refuse a path that is no file, or an empty one."""
     if path.is_dir():
         raise ValueError(
             f"{path} is a folder, not a file; pass one file in it, such as "
@@ -142,91 +149,6 @@ def _check_is_file(path: Path) -> None:
         raise ValueError(f"{path} is empty (0 bytes); pass a file with rows.")
 
 
-# === JSON lines ===
-
-
-def _read_json_lines(path: Path, reading: Reading) -> pa.Table:
-    encoding = text_encoding(path, reading.encoding)
-    try:
-        table = _parse_json_lines(path, encoding, None)
-        # Arrow turns a column of nothing but dates into timestamps; texts stay texts.
-        dates = [
-            (field.name, pa.string())
-            for field in table.schema
-            if field.name in reading.wanted and pa.types.is_temporal(field.type)
-        ]
-        if dates:
-            table = _parse_json_lines(path, encoding, pa.schema(dates))
-        table = table.select(flat_columns(table.schema, reading))
-        table.validate(full=True)  # Arrow's JSON reader takes any bytes as text
-    except (pa.ArrowInvalid, UnicodeError) as error:
-        check_decodes(path, encoding)
-        _explain_json_lines(path, encoding, reading.wanted)
-        raise ValueError(f"cannot read {path}: {first_line(error)}.") from None
-    return table
-
-
-def _parse_json_lines(path: Path, encoding: str, schema: pa.Schema | None) -> pa.Table:
-    from pyarrow import json
-
-    with path.open("rb") as file:
-        if file.read(3) != codecs.BOM_UTF8:
-            file.seek(0)
-        stream: Any = file
-        if encoding != "utf-8":
-            stream = pa.transcoding_input_stream(pa.PythonFile(file), encoding, "utf-8")
-        return json.read_json(
-            stream,
-            read_options=json.ReadOptions(block_size=block_bytes(path)),
-            parse_options=json.ParseOptions(explicit_schema=schema),
-        )
-
-
-def _explain_json_lines(path: Path, encoding: str, wanted: tuple[str, ...]) -> None:
-    """Raise a sentence about the first line that is no object or changes a type."""
-    import json
-
-    kinds: dict[str, type] = {}
-    codec = "utf-8-sig" if encoding == "utf-8" else encoding
-    with path.open(encoding=codec, newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line)
-            except ValueError as error:
-                reason = first_line(error).partition(": line")[0]
-                raise ValueError(
-                    f"{path} is not JSON in line {number:,}: {reason}; write one "
-                    "object a line."
-                ) from None
-            if not isinstance(value, dict):
-                raise ValueError(
-                    f"{path} holds a {type(value).__name__}, not an object, in line "
-                    f"{number:,}; write one object a line."
-                )
-            _check_kinds(path, number, value, wanted, kinds)
-
-
-def _check_kinds(
-    path: Path,
-    number: int,
-    value: dict,
-    wanted: tuple[str, ...],
-    kinds: dict[str, type],
-) -> None:
-    for name in wanted:
-        if value.get(name) is None:
-            continue
-        kind = type(value[name])
-        first = kinds.setdefault(name, kind)
-        if kind is not first and {kind, first} != {int, float}:
-            raise ValueError(
-                f"{name!r} of {path} holds {first.__name__} at first and "
-                f"{kind.__name__} in line {number:,} ({value[name]!r}); write one type."
-            )
-
-
 # === Parquet ===
 
 
@@ -235,7 +157,7 @@ def _read_parquet(path: Path, reading: Reading) -> pa.Table:
 
     try:
         with parquet.ParquetFile(path) as file:
-            return file.read(columns=flat_columns(file.schema_arrow, reading))
+            return file.read(columns=reading.flat_columns(file.schema_arrow))
     except (pa.ArrowException, OSError) as error:
         raise ValueError(
             f"cannot read {path} as Parquet: {first_line(error)}; write it again, "

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from kbert.data.files import SUFFIXES
+from kbert.data.opening import COMPRESSIONS
 
 PARTS = ("train", "validation", "test")
 _FILE_STEMS = {"train": ("train",), "validation": ("validation", "val", "dev")}
+_ENDINGS = (*SUFFIXES, *(a + b for a in SUFFIXES for b in COMPRESSIONS))
 _LISTED_FILES = 20  # names shown in an error
 
 
@@ -44,7 +46,7 @@ def _find_files(folder: Path) -> dict[str, Path]:
     found = {}
     for part in PARTS:
         stems = _FILE_STEMS.get(part, (part,))
-        paths = [folder / f"{stem}{end}" for stem in stems for end in SUFFIXES]
+        paths = [folder / f"{stem}{end}" for stem in stems for end in _ENDINGS]
         existing = [path for path in paths if path.is_file()]
         if existing:
             found[part] = existing[0]

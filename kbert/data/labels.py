@@ -8,13 +8,16 @@ of it, and a label of nothing else is null.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?")  # "007" is a name, not a number
 _MOST_CLASSES = 1000  # more are believed only when most of them occur twice
+_MANY_CLASSES = 500  # more are worth a sentence
+_LISTED_UNKNOWN = 5  # labels shown with their rows in an error
+_ANSWERS = frozenset("yes no y n true false t f".split())
 _LISTED_NAMES = 20  # names shown in an error
 
 
@@ -44,13 +47,13 @@ class Classes:
             ValueError: a label is not among the classes.
         """
         codes, found = _read_labels(column, where)
-        for code, name in enumerate(found):
-            if name is not None and name not in self.ids:
-                raise ValueError(
-                    f"{where} has the label {name!r} in row {_find(codes, code):,}, "
-                    f"which is not among the classes {_list(self.ids)}; correct the "
-                    "row, or name every class in label_names=."
-                )
+        unknown = [
+            code
+            for code, name in enumerate(found)
+            if name is not None and name not in self.ids
+        ]
+        if unknown:
+            _refuse_unknown(codes, unknown, found, self.ids, where)
         ids = [-1 if name is None else self.ids[name] for name in found]
         return np.array([*ids, -1], np.int32)[codes]  # code -1, a null, is the last
 
@@ -76,6 +79,7 @@ def find_classes(
     codes, found = _read_labels(column, where)
     known = {name for name in found if name is not None}
     if label_names is None:
+        _check_one_kind(codes, found, where)
         if len(known) > max(_MOST_CLASSES, len(codes) // 2):
             raise ValueError(
                 f"{where} has {len(known):,} different values in {len(codes):,} rows, "
@@ -133,6 +137,58 @@ def _whole(value: Any) -> str:
     return str(int(value.partition(".")[0] if isinstance(value, str) else value))
 
 
+def _refuse_unknown(
+    codes: np.ndarray,
+    unknown: list[int],
+    found: list[str | None],
+    known: dict[str, int],
+    where: str,
+) -> NoReturn:
+    shown = []
+    for code in unknown[:_LISTED_UNKNOWN]:
+        count = int(np.count_nonzero(codes == code))
+        more = f", {count:,} rows in all" if count > 1 else ""
+        shown.append(f"{found[code]!r} in row {_find(codes, code):,}{more}")
+    words = "the label " if len(unknown) == 1 else f"{len(unknown):,} labels, "
+    end = ", ..." if len(unknown) > _LISTED_UNKNOWN else ""
+    verb = "is" if len(unknown) == 1 else "are"
+    raise ValueError(
+        f"{where} has {words}{'; '.join(shown)}{end}, which {verb} not among the "
+        f"classes {_list(known)}; correct the rows, or name every class in "
+        "label_names=."
+    )
+
+
+def _check_one_kind(codes: np.ndarray, found: list[str | None], where: str) -> None:
+    """Refuse labels that seem to be one class written in two ways.
+
+    Numbers among words may be classes ("1", "2", "more"); a number written in two ways
+    ("1", "1.0"), or with words that stand for one ("1", "yes"), is a mistake.
+    """
+    numbers = [c for c, name in enumerate(found) if name and _NUMBER.fullmatch(name)]
+    words = [c for c, name in enumerate(found) if name and c not in set(numbers)]
+    if not numbers or not words:
+        return
+    values: dict[float, int] = {}
+    for code in numbers:
+        twin = values.setdefault(float(str(found[code])), code)
+        if twin != code:
+            _refuse_mixture(codes, [twin, code, words[0]], found, where)
+    answers = [code for code in words if str(found[code]).lower() in _ANSWERS]
+    if answers and set(values) <= {0.0, 1.0}:
+        _refuse_mixture(codes, [numbers[0], answers[0]], found, where)
+
+
+def _refuse_mixture(
+    codes: np.ndarray, mixed: list[int], found: list[str | None], where: str
+) -> NoReturn:
+    places = [f"{found[code]!r} in row {_find(codes, code):,}" for code in mixed]
+    raise ValueError(
+        f"{where} mixes kinds of labels: {', '.join(places)}; write each class in one "
+        "way, or name every class in label_names=."
+    )
+
+
 def _check_distinct(names: tuple[str, ...]) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -146,3 +202,50 @@ def _list(names: dict[str, int]) -> str:
 
 def _find(codes: np.ndarray, code: int) -> int:
     return int(np.argmax(codes == code))
+
+
+def note_classes(labels: np.ndarray, names: Sequence[str], where: str) -> list[str]:
+    """Say what may be wrong with classes that can be read.
+
+    Args:
+        labels: int32 (n,), class ids; -1 where null.
+        names: class names in id order.
+        where: the column in words.
+
+    Returns:
+        A sentence for many classes, for classes of one row, and for names that differ
+        in capitals or white space only.
+    """
+    counts = np.bincount(labels[labels >= 0], minlength=len(names))
+    notes = []
+    if len(names) > _MANY_CLASSES:
+        rows = counts.sum() / len(names)
+        notes.append(
+            f"{where[0].upper()}{where[1:]} has {len(names):,} classes of {rows:.1f} "
+            "rows each on average; merge rare ones if they need not be told apart."
+        )
+    rare = np.flatnonzero(counts == 1)
+    if len(rare):
+        row = int(np.argmax(labels == rare[0]))
+        words = "1 class has" if len(rare) == 1 else f"{len(rare):,} classes have"
+        notes.append(
+            f"{words} one row only in {where} (such as {names[rare[0]]!r}, row "
+            f"{row:,}); add rows, or merge classes."
+        )
+    return notes + _note_spellings(labels, names, where)
+
+
+def _note_spellings(labels: np.ndarray, names: Sequence[str], where: str) -> list[str]:
+    first: dict[str, int] = {}
+    for number, name in enumerate(names):
+        twin = first.setdefault(" ".join(name.lower().split()), number)
+        if twin != number:
+            places = [
+                f"{names[one]!r} (row {int(np.argmax(labels == one)):,})"
+                for one in (twin, number)
+            ]
+            return [
+                f"The classes {' and '.join(places)} in {where} differ in capitals or "
+                "white space only; write them in one way if they are one class."
+            ]
+    return []

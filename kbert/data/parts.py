@@ -17,7 +17,7 @@ from kbert.data.findings import (
     find_rows,
     number_texts,
 )
-from kbert.data.labels import find_classes
+from kbert.data.labels import find_classes, note_classes
 from kbert.data.sources import Source
 from kbert.data.values import (
     Kind,
@@ -119,6 +119,16 @@ def read_values(
     if kind == "several":
         return read_several(source.labels, names, where)
     return read_scores(source.labels, where)
+
+
+def note_sources(
+    sources: dict[str, Source], train: Part, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Say what was guessed in reading, and what is odd about the classes of train."""
+    notes = [note for source in sources.values() for note in source.notes]
+    if names and train.labels is not None:
+        notes += note_classes(train.labels, names, describe_labels(train.source))
+    return tuple(notes)
 
 
 def inspect_parts(
@@ -234,5 +244,5 @@ def check_seen(parts: dict[str, Part], names: tuple[str, ...]) -> None:
             raise ValueError(
                 f"class {names[part.row_labels[unseen[0]]]!r} is in {name} "
                 f"({part.source.name} row {part.rows[unseen[0]]:,}) but not in train; "
-                "use stratify=True, more rows of it, or none."
+                "use stratify=True (--stratify), more rows of it, or none."
             )

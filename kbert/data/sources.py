@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kbert.data.files import Reading, flat_columns, read_file, suggest
+from kbert.data.files import Reading, read_file, suggest
 from kbert.data.values import join_labels
 
 _UNCONVERTIBLE = (pa.ArrowException, UnicodeEncodeError, OverflowError)
@@ -32,6 +32,7 @@ class Source:
         name: short name for messages, such as `train.csv`.
         words: what was read, such as `CSV file train.csv`.
         digest: SHA-256 of the file's bytes, or of the texts and labels.
+        notes: what was guessed in reading it, a sentence each.
     """
 
     table: pa.Table
@@ -42,6 +43,7 @@ class Source:
     name: str
     words: str
     digest: str
+    notes: tuple[str, ...] = ()
 
     @property
     def texts(self) -> pa.Array:
@@ -146,10 +148,11 @@ def _is_plainly_unlabelled(source: Source) -> bool:
 
 
 def _read_path(path: Path, reading: Reading) -> Source:
-    table, kind = read_file(path, reading)
+    table, kind, notes = read_file(path, reading)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return _build(table, reading, path.name, f"{kind} file {path}", digest=digest)
+    read = _build(table, reading, path.name, f"{kind} file {path}", digest=digest)
+    return replace(read, notes=notes)
 
 
 def _build(
@@ -230,7 +233,7 @@ def _read_frame(frame: Any, reading: Reading, name: str) -> pa.Table:
 
 def _read_dataset(dataset: Any, reading: Reading, name: str) -> Source:
     schema = dataset.features.arrow_schema
-    chosen = dataset.select_columns(flat_columns(schema, reading))
+    chosen = dataset.select_columns(reading.flat_columns(schema))
     table = chosen.with_format("arrow")[:]
     class_names = getattr(dataset.features.get(reading.label), "names", None)
     if class_names is not None:

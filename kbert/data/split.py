@@ -12,6 +12,8 @@ from kbert.data.sources import Source
 if TYPE_CHECKING:
     import pandas as pd
 
+_SHOWN_CLASSES = 20  # names shown when a split is printed
+
 
 class Split:
     """Labelled (or unlabelled) texts, in Arrow memory that all slices share.
@@ -86,6 +88,11 @@ class Split:
     def rows(self) -> np.ndarray:
         """0-based rows of the source, int64 (n,)."""
         return self._rows
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed in reading the source, a sentence each."""
+        return self._source.notes
 
     @property
     def num_classes(self) -> int:
@@ -169,7 +176,11 @@ class Split:
 
     def __repr__(self) -> str:
         """Return the size, the classes and the source."""
-        classes = f", classes {self._label_names}" if self._label_names else ""
+        names, num_classes = self._label_names, self.num_classes
+        classes = f", classes {names}" if names else ""
+        if num_classes > _SHOWN_CLASSES:
+            shown = ", ".join(map(repr, names[:_SHOWN_CLASSES]))
+            classes = f", {num_classes:,} classes ({shown}, ...)"
         return f"Split({len(self):,} rows of {self._source.words}{classes})"
 
     def _take(self, column: pa.Array) -> pa.Array:

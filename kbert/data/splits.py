@@ -24,6 +24,7 @@ from kbert.data.parts import (
     inspect_parts,
     label_parts,
     limit_part,
+    note_sources,
     read_values,
 )
 from kbert.data.sources import Source, read_source
@@ -44,6 +45,8 @@ class Splits:
         source: what was read, in words.
         digest: SHA-256 (hexadecimal) of the source file's bytes, or of the texts and
             labels in memory; of all the sources' digests if there are several.
+        notes: what was guessed in reading the sources, and what is odd about the
+            classes, a sentence each.
     """
 
     train: Split
@@ -53,6 +56,7 @@ class Splits:
     findings: Findings
     source: str
     digest: str
+    notes: tuple[str, ...] = ()
 
     @property
     def parts(self) -> dict[str, Split]:
@@ -71,7 +75,7 @@ def load_splits(
     test: Any = None,
     seed: int = 42,
     stratify: bool = True,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
     drop: Collection[str] = (),
     label_names: Sequence[str] | None = None,
     limit: int | None = None,
@@ -95,9 +99,10 @@ def load_splits(
     text is used as `""` unless nulls are dropped.
 
     Args:
-        source: path of a CSV, TSV, JSON lines or Parquet file; folder with
-            `train.csv` (or `.tsv`, `.jsonl`, `.parquet`) and perhaps `validation.csv`
-            and `test.csv`; `pandas.DataFrame`; `datasets.Dataset` or `DatasetDict`;
+        source: path of a CSV, TSV, JSON, Parquet or `.xlsx` file (the first three may
+            be compressed as `.gz`, `.bz2`, `.xz` or `.zip`); folder with `train.csv`
+            (or `.tsv`, `.jsonl`, `.parquet`, ...) and perhaps `validation.csv` and
+            `test.csv`; `pandas.DataFrame`; `datasets.Dataset` or `DatasetDict`;
             `(texts, labels)` or `(texts, text_pairs, labels)`.
         text: column of the texts.
         label: column of the labels.
@@ -107,7 +112,7 @@ def load_splits(
         test: the same for the test part, which may be unlabelled.
         seed: of the split and of `limit`.
         stratify: whether each part gets each class in the same proportion.
-        encoding: of text files; a UTF-8 byte order mark is skipped.
+        encoding: of text files; `None`: UTF-8, or UTF-16 with a byte order mark.
         drop: kinds of rows to leave out, of `nulls`, `blanks`, `duplicates` (all but
             the first), `conflicts` and `leaks` (from train, or from validation where
             only test holds the text). An unlabelled part keeps every row.
@@ -116,7 +121,8 @@ def load_splits(
         limit: most rows to use of each source, a seeded sample with (if `stratify`)
             every class in its proportion; `None` uses all.
         columns: names of a CSV or TSV file's columns if it has no header.
-        delimiter: character between fields, for files whose name does not tell.
+        delimiter: character between fields; `None`: the one that the file's name stands
+            for, or another if only that one gives the columns wanted (said in `notes`).
         quoting: whether `"` quotes fields; `None`: unless the delimiter is a tab.
         kind: of the labels: `classes`, one a row; `several` a row, whose `labels` are
             float32 (n, num_labels) of 0 and 1; or `scores`, float32 (n,). Rows are
@@ -158,6 +164,7 @@ def load_splits(
     stratify = stratify and kind == "classes"
     sources = _read_sources(source, shares, others, reading)
     names, parts = label_parts(sources, label_names, kind)
+    notes = note_sources(sources, parts["train"], names if kind == "classes" else ())
     findings, parts = inspect_parts(parts, kinds)
     if limit is not None:
         parts = {
@@ -168,7 +175,8 @@ def load_splits(
     leaks, parts = find_leaks(parts, kinds)
     if label_names is None and limit is None:
         check_seen(parts, names)
-    return _assemble(parts, sources, names, replace(findings, leaks=leaks))
+    splits = _assemble(parts, sources, names, replace(findings, leaks=leaks))
+    return replace(splits, notes=notes)
 
 
 def load_split(
@@ -178,7 +186,7 @@ def load_split(
     label: str | Sequence[str] | None = None,
     text_pair: str | None = None,
     label_names: Sequence[str] | None = None,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
     columns: Sequence[str] | None = None,
     delimiter: str | None = None,
     quoting: bool | None = None,
@@ -195,9 +203,10 @@ def load_split(
         text_pair: column of the second texts of sentence pairs.
         label_names: class names in id order, such as those of the training data; the
             labels are these names or their ids. `None` takes the labels that occur.
-        encoding: of text files; a UTF-8 byte order mark is skipped.
+        encoding: of text files; `None`: UTF-8, or UTF-16 with a byte order mark.
         columns: names of a CSV or TSV file's columns if it has no header.
-        delimiter: character between fields, for files whose name does not tell.
+        delimiter: character between fields; `None`: the one that the file's name stands
+            for, or another if only that one gives the columns wanted (said in `notes`).
         quoting: whether `"` quotes fields; `None`: unless the delimiter is a tab.
         kind: of the labels, as in `load_splits`.
         separator: what stands between several labels of a row, as in `load_splits`.

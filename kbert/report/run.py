@@ -140,8 +140,8 @@ def describe_data(
     Returns:
         `source`, `digest`, `rows` (by split), `label_counts` (by split and label
         name), `longest` (tokens, before truncation), `max_length`, `truncated`
-        (texts), `leaks` (rows), `truncation`, `findings` and `sentences` (the findings
-        and the truncation in words).
+        (texts), `leaks` (rows), `truncation`, `findings` and `sentences` (what was
+        guessed, the findings and the truncation in words).
     """
     findings = splits.findings
     return {
@@ -160,6 +160,7 @@ def describe_data(
         "truncation": truncation and truncation.to_json(),
         "findings": findings.to_json(),
         "sentences": [
+            *getattr(splits, "notes", ()),  # splits of other tasks may have none
             *findings.summary(),
             *([truncation.summary()] if truncation else []),
         ],
