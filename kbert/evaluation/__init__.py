@@ -41,7 +41,6 @@ from kbert.evaluation.slices import (
 )
 from kbert.evaluation.temperature import (
     calibrate,
-    check_rows,
     fit_temperature,
     fold_temperature,
     measure_calibration,
@@ -60,7 +59,6 @@ __all__ = [
     "batch_mean_accuracy",
     "bootstrap_interval",
     "calibrate",
-    "check_rows",
     "compare_with_baseline",
     "compute_metrics",
     "confusion_matrix",
