@@ -50,7 +50,6 @@ from kbert.evaluation.slices import (
 )
 from kbert.evaluation.temperature import (
     calibrate,
-    check_rows,
     fit_temperature,
     fold_temperature,
     measure_calibration,
@@ -72,7 +71,6 @@ __all__ = [
     "choose_thresholds",
     "bootstrap_intervals",
     "calibrate",
-    "check_rows",
     "compare_with_baseline",
     "compute_metrics",
     "compute_score_metrics",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kbert import evaluation
+from kbert.evaluation.temperature import check_rows
 from kbert.evaluation.thresholds import By
 from kbert.report.trust import Trust
 
@@ -67,7 +68,7 @@ def assess(
     for column in slices:
         part.column(column)  # refuses an unknown one before anything takes time
     work = _Work(model, splits, name, part, batch_size)
-    labels, before = evaluation.check_rows(part.labels, work.predict(part))
+    labels, before = check_rows(part.labels, work.predict(part))
     trust = Trust(
         split=name, num_examples=len(part), labels=labels, probabilities=before
     )
