@@ -77,7 +77,8 @@ def _choose_delimiter(
         raise ValueError(
             f"cannot tell what separates the fields of {path} (its first line: "
             f'{start[:60]!r}); pass delimiter="," (--delimiter) or another, or '
-            f"columns=({reading.text or 'text'!r},) for a text a line without header."
+            f"columns=({reading.text or 'text'!r},) if each line is one text without "
+            "header."
         )
     return guessed
 
