@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kbert.encoded import Encoded, Truncation, offsets_of
+from kbert.encoded import Encoded, Truncation
 from kbert.inspection.rows import Rows
+from kbert.ragged import offsets_of
 from kbert.text import Preprocessor
 
 LEAST_UNKNOWN = 0.5  # share of a text's tokens

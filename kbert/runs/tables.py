@@ -14,7 +14,8 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from kbert.data.encodings import check_decodes, text_encoding
+from kbert.data.delimiters import guess_delimiter, read_head
+from kbert.data.encodings import check_decodes, choose_encoding
 from kbert.data.files import (
     DELIMITERS,
     JSON_SUFFIXES,
@@ -77,7 +78,7 @@ class Delimited(Table):
             "delimiter": delimiter,
             "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
         }
-        self._encoding = text_encoding(path, reading.encoding)
+        self._encoding, _ = choose_encoding(path, reading.encoding)
         self._rows = self._read_rows()
         if reading.columns is not None:
             self.names = list(reading.columns)
@@ -173,7 +174,7 @@ class JsonLines(Table):
 
     def __init__(self, path: Path, reading: Reading) -> None:
         super().__init__(path, reading)
-        self._encoding = text_encoding(path, reading.encoding)
+        self._encoding, _ = choose_encoding(path, reading.encoding)
         self.names = list(next(self._read_rows(), {}))
 
     def read(self) -> Iterator[list[dict]]:
@@ -284,7 +285,12 @@ def open_table(path: Path, reading: Reading) -> Table:
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes); pass a file with rows.")
     suffix = path.suffix.lower()
-    delimiter = reading.delimiter or DELIMITERS.get(suffix)
+    delimiter = reading.delimiter
+    if delimiter is None and suffix in DELIMITERS:
+        encoding, _ = choose_encoding(path, reading.encoding)
+        head = read_head(path, encoding)
+        given = reading.columns, reading.quoting
+        delimiter = guess_delimiter(head, DELIMITERS[suffix], reading.wanted, *given)
     if delimiter is not None:
         return Delimited(path, reading, delimiter)
     if suffix in JSON_SUFFIXES:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kbert.encoded import offsets_of, ranges
+from kbert.ragged import offsets_of, ranges
 from kbert.tasks.answer_data import Gold
 from kbert.tasks.windows import Windows, join_rows
 from kbert.text import Preprocessor

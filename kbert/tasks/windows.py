@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from kbert.batches import OrderedBatches, fill_batches
-from kbert.encoded import Encoded, offsets_of, ranges
+from kbert.encoded import Encoded
 from kbert.engine.backbone import Backbone
 from kbert.models import Model, check_length, load_backbone
 from kbert.presets import Preset
+from kbert.ragged import offsets_of, ranges
 from kbert.rows import TextRows
 from kbert.text import Preprocessor
 

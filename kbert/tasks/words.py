@@ -8,7 +8,7 @@ from itertools import chain
 
 import numpy as np
 
-from kbert.encoded import offsets_of, ranges
+from kbert.ragged import offsets_of, ranges
 from kbert.tasks.windows import Windows, join_rows, pad_values
 from kbert.text import Preprocessor, Tokenizer
 
