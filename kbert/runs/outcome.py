@@ -131,7 +131,7 @@ def describe_plan(plan: Plan, model: "Model") -> dict[str, Any]:
         "validation": _describe_source(request.validation),
         "test": _describe_source(request.test),
         "limit": request.limit,
-        **to_plain(request.reading),
+        "reading": to_plain(request.reading) or None,
         "preset": plan.preset.name,
         **asdict(plan.settings),
         "freeze": plan.frozen,

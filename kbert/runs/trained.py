@@ -73,12 +73,11 @@ class TrainedRun:
         """Name of the part that `metrics` were measured on."""
         return str(self.report.get("split", "test"))
 
-    def request(self, source: Any, *, labelled: bool = True, **changes: Any) -> Request:
+    def request(self, source: Any, **changes: Any) -> Request:
         """Ask for data as the run's own were read.
 
         Args:
             source: what to read.
-            labelled: whether labels are read.
             **changes: fields of `Request` to set; `None` is unset.
 
         Returns:
@@ -93,6 +92,9 @@ class TrainedRun:
             "label_names": self.label_names or None,
         }
         given = {name: value for name, value in changes.items() if value is not None}
+        if _has_format_of(source, config.get("source")):
+            read = config.get("reading") or {}
+            given["reading"] = {**read, **given.get("reading", {})}
         return Request(source=source, **{**known, **given})
 
     def evaluate(self, source: Any, **options: Any) -> "Figures":
@@ -223,6 +225,13 @@ def load_run(path: str | os.PathLike | TrainedRun) -> TrainedRun:
     return TrainedRun(
         folder, config, _read_json(report, folder) if report.exists() else {}
     )
+
+
+def _has_format_of(source: Any, other: Any) -> bool:
+    """Whether two paths end alike, so that one is read as the other was."""
+    if not isinstance(source, str | Path) or not isinstance(other, str):
+        return False
+    return Path(source).suffix.lower() == Path(other).suffix.lower()
 
 
 def _read_json(path: Path, folder: Path) -> dict[str, Any]:
