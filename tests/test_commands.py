@@ -37,7 +37,7 @@ def train_line(folder, *more) -> list[str]:
 
 def test_help_fits_on_a_screen():
     lines = write_help().splitlines()
-    assert len(lines) <= 24 and max(map(len, lines)) <= 88
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
     assert all(f"  {name} " in write_help() for name in COMMANDS)
 
 

@@ -21,7 +21,7 @@ TABLE = np.array(
 
 def several(labels, **options):
     source = labels if isinstance(labels, pd.DataFrame) else (TEXTS, labels)
-    return kbert.load_split(source, label="label", **{"kind": "several"} | options)
+    return kbert.load_split(source, **{"label": "label", "kind": "several"} | options)
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_scores_are_read_as_they_are_and_split_at_random():
     ("labels", "kind", "words"),
     [
         (["3"] * 6, "scores", "one score only, 3"),
-        (["a;b", "a", "b", "a", "b", "c;a"], "several", "'c'.*has no row to train on"),
+        (["a;b", "a", "b", "a", "b", "a"], "several", "'c'.*has no row to train on"),
     ],
 )
 def test_rows_that_nothing_can_be_learnt_from_are_refused(labels, kind, words):
     with pytest.raises(ValueError, match=words):
-        kbert.load_splits((TEXTS, labels), test=0.5, kind=kind, seed=1)
+        kbert.load_splits((TEXTS, labels), label_names=["a", "b", "c"], kind=kind)
 
 
 LABELLED = st.integers(2, 4).flatmap(

@@ -1,5 +1,6 @@
 """A run that is over: its folder, its model, its figures."""
 
+import base64
 import html
 import json
 import os
@@ -116,7 +117,25 @@ class TrainedRun:
         return f"TrainedRun({str(self.path)!r}, task {self.task.name!r}{figures})"
 
     def _repr_html_(self) -> str:
-        return Figures(self.metrics, self.task.headlines, self.split)._repr_html_()
+        table = Figures(self.metrics, self.task.headlines, self.split)._repr_html_()
+        return table + self._draw_curves()
+
+    def _draw_curves(self) -> str:
+        """Draw loss and metric by epoch, as images: their style stays theirs."""
+        from kbert.report.figures import to_svg_file
+        from kbert.report.plots import plot_metric
+
+        history = self.report.get("history") or ()
+        images = []
+        for name in dict.fromkeys(("loss", self.task.metric)):
+            svg = plot_metric(history, name, self.report.get("kept_epoch"))
+            if svg is not None:
+                data = base64.b64encode(to_svg_file(svg).encode()).decode()
+                images.append(
+                    f'<img alt="{html.escape(name)} by epoch" '
+                    f'src="data:image/svg+xml;base64,{data}">'
+                )
+        return "".join(images)
 
 
 class Figures(dict):
