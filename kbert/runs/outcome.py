@@ -210,6 +210,7 @@ def write_command(plan: Plan) -> str:
         "max-length": settings.max_length,
         "class-weight": plan.class_weight,
         "freeze": plan.frozen,
+        "precision": None if plan.precision == "auto" else plan.precision,
         "seed": request.seed,
     }
     words = ["kbert", "train", str(_describe_source(request.source))]

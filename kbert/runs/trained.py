@@ -86,7 +86,7 @@ class TrainedRun:
         """
         config = self.config
         label = config.get("label")
-        known = {
+        known: dict[str, Any] = {
             "text": config.get("text"),
             "label": tuple(label) if isinstance(label, list) else label,
             "text_pair": config.get("text_pair"),
