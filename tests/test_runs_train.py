@@ -292,11 +292,10 @@ def test_wider_encoders_get_smaller_rates():
 
 
 def test_training_that_is_interrupted_keeps_a_model(tmp_path, monkeypatch):
-    def stop(model, *arguments, **options):
-        options["callbacks"][0].set_model(model)
+    def stop(progress, epoch, logs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kbert.models.Model.fit", stop)
+    monkeypatch.setattr("kbert.callbacks.Progress.on_epoch_end", stop)
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt, match="as trained so far"):
         kbert.train(
@@ -305,4 +304,6 @@ def test_training_that_is_interrupted_keeps_a_model(tmp_path, monkeypatch):
             out=out,
             **SETTINGS,
         )
-    assert kbert.load_run(out).task.name == "regress"
+    kept = kbert.load_run(out)
+    assert kept.task.name == "regress" and "score_mean" not in kept.model.metadata
+    assert 300 < kept.predict(TEXTS)["label"].mean() < 700
