@@ -958,3 +958,12 @@ def test_folders_and_the_embedded_preset_need_no_heavy_library(written):
 )
 def test_a_preset_is_the_same_by_its_other_names(one, other, same):
     assert is_same_preset(one, other) is same
+
+
+def test_the_embedded_preset_needs_no_network_and_an_unfetched_one_does(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path))
+    assert presets.is_cached(presets.EMBEDDED_PRESET)
+    assert not presets.is_cached("bert_base_en_uncased")
+    assert not presets.is_cached("no_such_preset")

@@ -482,7 +482,7 @@ def test_a_bare_run_has_a_report_too():
     )  # fmt: skip
     bare = report.Run(**fields)
     page = Page(report.render_html(bare))
-    assert "No document states figures" in page.text and "svg" not in page.tags
+    assert "Documented" not in page.text and "svg" not in page.tags
     assert "# Tweets about disasters" in report.render_markdown(bare)
 
 

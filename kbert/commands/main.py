@@ -32,8 +32,8 @@ flags:
   --version                the version
   --print-completion SHELL completion for bash, zsh or fish, to be sourced
 
-Every command takes --json (one JSON object on standard output) and --debug (where an
-error comes from). Exit codes: 0 done, 1 failed, 2 a wrong flag, 130 interrupted.
+--json: one JSON object on standard output; --debug: where an error comes from.
+Exit codes: 0 done, 1 failed, 2 a wrong flag or command, 130 interrupted.
 """
 
 

@@ -27,6 +27,20 @@ def main(argv: Sequence[str]) -> int:
     return cli.run_recipe(Flags, run, argv, prog="kbert presets")
 
 
+def name_languages(preset: str) -> str:
+    """Name the languages of the texts that a preset was trained on.
+
+    Args:
+        preset: KerasHub's name of it, whose ending tells.
+
+    Returns:
+        Words.
+    """
+    if preset.endswith("_multi"):
+        return "104 languages"
+    return "Chinese" if preset.endswith("_zh") else "English"
+
+
 def run(flags: Flags) -> None:
     """List the presets.
 
@@ -36,7 +50,11 @@ def run(flags: Flags) -> None:
     from kbert.presets import is_cached, list_presets
 
     rows: list[dict[str, Any]] = [
-        {**asdict(info), "languages": info.languages, "cached": is_cached(info.name)}
+        {
+            **asdict(info),
+            "languages": name_languages(info.name),
+            "cached": is_cached(info.name),
+        }
         for info in list_presets()
     ]
     if flags.json:

@@ -164,7 +164,8 @@ def _build(
     digest: str = "",
     class_names: tuple[str, ...] | None = None,
 ) -> Source:
-    text, pair, label = reading.text, reading.text_pair, reading.label
+    text, pair = reading.text, reading.text_pair
+    label: Any = reading.label  # several columns are joined to one at once
     return Source(table, text, pair, label, class_names, name, words, digest)
 
 

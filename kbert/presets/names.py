@@ -40,13 +40,6 @@ class PresetInfo:
     activation: Activation
     pooling: Pooling
 
-    @property
-    def languages(self) -> str:
-        """The languages of the texts that it was trained on, in words."""
-        if self.name.endswith("_multi"):
-            return "104 languages"
-        return "Chinese" if self.name.endswith("_zh") else "English"
-
 
 def _bert(
     name: str, parameters: int, version: int, description: str, *aliases: str

@@ -132,7 +132,7 @@ def choose_max_length(lengths: np.ndarray, longest: int) -> int:
     """
     if not len(lengths):
         return longest
-    covering = int(np.quantile(lengths, COVERED, method="higher"))
+    covering = int(np.quantile(lengths, COVERED, method="inverted_cdf"))
     return min(longest, max(8, covering))
 
 

@@ -131,7 +131,7 @@ def describe_plan(plan: Plan, model: "Model") -> dict[str, Any]:
         "validation": _describe_source(request.validation),
         "test": _describe_source(request.test),
         "limit": request.limit,
-        **to_plain(request.reading),
+        "reading": to_plain(request.reading) or None,
         "preset": plan.preset.name,
         **asdict(plan.settings),
         "freeze": plan.frozen,
@@ -210,6 +210,7 @@ def write_command(plan: Plan) -> str:
         "max-length": settings.max_length,
         "class-weight": plan.class_weight,
         "freeze": plan.frozen,
+        "precision": None if plan.precision == "auto" else plan.precision,
         "seed": request.seed,
     }
     words = ["kbert", "train", str(_describe_source(request.source))]

@@ -217,7 +217,7 @@ class JsonLines(Table):
         for chunk, added in chunks:
             for row, new in zip(chunk, zip(*added.values(), strict=True), strict=True):
                 both = {**row, **dict(zip(added, new, strict=True))}
-                file.write(json.dumps(both, ensure_ascii=False) + "\n")
+                file.write(_write_object(both) + "\n")
             file.flush()
 
 
@@ -301,6 +301,20 @@ def open_table(path: Path, reading: Reading) -> Table:
         f"cannot tell the format of {path} from its ending {suffix!r}; name it .csv, "
         ".tsv, .jsonl or .parquet, or pass delimiter= (--delimiter)."
     )
+
+
+def _write_object(value: dict) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    # Lone surrogates, which UTF-8 has no form for, stay escapes.
+    return text if _is_utf8(text) else json.dumps(value)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _write_cell(value: Any) -> Any:

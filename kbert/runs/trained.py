@@ -1,5 +1,6 @@
 """A run that is over: its folder, its model, its figures."""
 
+import base64
 import html
 import json
 import os
@@ -73,12 +74,11 @@ class TrainedRun:
         """Name of the part that `metrics` were measured on."""
         return str(self.report.get("split", "test"))
 
-    def request(self, source: Any, *, labelled: bool = True, **changes: Any) -> Request:
+    def request(self, source: Any, **changes: Any) -> Request:
         """Ask for data as the run's own were read.
 
         Args:
             source: what to read.
-            labelled: whether labels are read.
             **changes: fields of `Request` to set; `None` is unset.
 
         Returns:
@@ -86,13 +86,16 @@ class TrainedRun:
         """
         config = self.config
         label = config.get("label")
-        known = {
+        known: dict[str, Any] = {
             "text": config.get("text"),
             "label": tuple(label) if isinstance(label, list) else label,
             "text_pair": config.get("text_pair"),
             "label_names": self.label_names or None,
         }
         given = {name: value for name, value in changes.items() if value is not None}
+        if _has_format_of(source, config.get("source")):
+            read = config.get("reading") or {}
+            given["reading"] = {**read, **given.get("reading", {})}
         return Request(source=source, **{**known, **given})
 
     def evaluate(self, source: Any, **options: Any) -> "Figures":
@@ -114,7 +117,25 @@ class TrainedRun:
         return f"TrainedRun({str(self.path)!r}, task {self.task.name!r}{figures})"
 
     def _repr_html_(self) -> str:
-        return Figures(self.metrics, self.task.headlines, self.split)._repr_html_()
+        table = Figures(self.metrics, self.task.headlines, self.split)._repr_html_()
+        return table + self._draw_curves()
+
+    def _draw_curves(self) -> str:
+        """Draw loss and metric by epoch, as images: their style stays theirs."""
+        from kbert.report.figures import to_svg_file
+        from kbert.report.plots import plot_metric
+
+        history = self.report.get("history") or ()
+        images = []
+        for name in dict.fromkeys(("loss", self.task.metric)):
+            svg = plot_metric(history, name, self.report.get("kept_epoch"))
+            if svg is not None:
+                data = base64.b64encode(to_svg_file(svg).encode()).decode()
+                images.append(
+                    f'<img alt="{html.escape(name)} by epoch" '
+                    f'src="data:image/svg+xml;base64,{data}">'
+                )
+        return "".join(images)
 
 
 class Figures(dict):
@@ -223,6 +244,13 @@ def load_run(path: str | os.PathLike | TrainedRun) -> TrainedRun:
     return TrainedRun(
         folder, config, _read_json(report, folder) if report.exists() else {}
     )
+
+
+def _has_format_of(source: Any, other: Any) -> bool:
+    """Whether two paths end alike, so that one is read as the other was."""
+    if not isinstance(source, str | Path) or not isinstance(other, str):
+        return False
+    return Path(source).suffix.lower() == Path(other).suffix.lower()
 
 
 def _read_json(path: Path, folder: Path) -> dict[str, Any]:

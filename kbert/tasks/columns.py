@@ -155,7 +155,8 @@ def complete(
     Raises:
         ValueError: there is no column, or more than one, that it could be.
     """
-    if glance is None and request.text is not None and request.label is not None:
+    label = request.label
+    if glance is None and request.text and label and "," not in label:
         return request, []
     found = (glance or look(request)).columns
     sentences = []
@@ -163,14 +164,14 @@ def complete(
         text, why = _find_text(found, request)
         sentences.append(f"texts are in column {text!r}, {why}")
         request = replace(request, text=text)
-    if request.label is None:
+    if label is None:
         label, why = _find_label(found, request)
         shown = repr(label) if isinstance(label, str) else ", ".join(map(repr, label))
         word = "column" if isinstance(label, str) else "columns"
         sentences.append(f"labels are in {word} {shown}, {why}")
         request = replace(request, label=label)
-    elif isinstance(request.label, str):
-        request = replace(request, label=_split_names(request.label, found))
+    elif isinstance(label, str):
+        request = replace(request, label=_split_names(label, found))
     return request, sentences
 
 

@@ -1,0 +1,106 @@
+"""Which columns are found, which task is guessed, and what is asked."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from kbert.tasks import TASKS, Request, Task, find_task, guess_task
+from kbert.tasks.columns import complete
+
+TEXTS = [f"the film number {i} was quite good" for i in range(30)]
+TWO = ["good", "bad"] * 15
+
+
+def frame(**columns) -> Request:
+    return Request(source=pd.DataFrame(columns))
+
+
+@pytest.mark.parametrize(
+    ("columns", "text", "label"),
+    [
+        ({"text": TEXTS, "label": TWO}, "text", "label"),
+        ({"id": range(30), "Review": TEXTS, "Stars": TWO}, "Review", "Stars"),
+        ({"words": TEXTS, "kind": TWO}, "words", "kind"),
+        ({"words": TEXTS, "kind": TWO, "": range(30)}, "words", "kind"),
+        ({"Unnamed: 0": range(30), "q": TEXTS, "z": TWO}, "q", "z"),
+        ({"text": TEXTS, "a": [0, 1] * 15, "b": [1, 1, 0] * 10}, "text", ("a", "b")),
+        ({"name": list("abcdefghij") * 3, "label": TWO}, "name", "label"),
+    ],
+)
+def test_the_only_sensible_columns_are_found_and_said(columns, text, label):
+    request, sentences = complete(frame(**columns))
+    assert (request.text, request.label) == (text, label)
+    assert len(sentences) == 2 and repr(text) in sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"one": TEXTS, "two": TEXTS[::-1], "label": TWO}, "texts.*'one', 'two'"),
+        ({"text": TEXTS, "x": TWO, "z": TWO}, "labels: it could be 'x', 'z'.*--label"),
+        ({"text": TEXTS, "n": range(30)}, "labels: none of"),
+        ({"a": range(30), "b": range(30)}, "texts: none of"),
+    ],
+)
+def test_where_several_could_be_meant_the_user_is_asked(columns, words):
+    with pytest.raises(ValueError, match=words):
+        complete(frame(**columns))
+
+
+def test_columns_that_are_named_are_taken():
+    request = Request(
+        source=pd.DataFrame({"one": TEXTS, "two": TEXTS, "x": TWO, "z": TWO}),
+        text="two",
+        text_pair="one",
+        label="z",
+    )
+    assert complete(request) == (request, [])
+
+
+@pytest.mark.parametrize(
+    ("labels", "name", "why"),
+    [
+        (TWO, "classify", "2 different labels"),
+        ([1, 2, 3] * 10, "classify", "3 different"),
+        (["1", "5"] * 15, "classify", "2 different"),
+        (list(range(30)), "regress", "30 different numbers"),
+        ([0.5, 1.0, 2.0] * 10, "regress", "fractions, such as 0.5"),
+        (["2.25", "3"] * 15, "regress", "fractions, such as 2.25"),
+        (["a;b", "b", "a"] * 10, "multilabel", "several labels a row, such as 'a;b'"),
+        (["a|b", "b", "a", "c|a", "c"] * 6, "multilabel", "such as"),
+        (["good, very", "bad, very"] * 15, "classify", "2 different"),
+    ],
+)
+def test_the_task_follows_from_the_labels(labels, name, why):
+    task, words = guess_task(frame(text=TEXTS, label=labels))
+    assert task is TASKS[name] and why in words
+
+
+def test_flags_in_several_columns_are_several_labels():
+    task, words = guess_task(frame(text=TEXTS, a=[0, 1] * 15, b=[1, 1, 0] * 10))
+    assert task.name == "multilabel" and "'a', 'b'" in words
+
+
+def test_other_formats_are_recognised_by_their_content(tmp_path, monkeypatch):
+    for name in ("tag", "answer"):
+        monkeypatch.setitem(TASKS, name, name)
+    files = {
+        "a.conll": "-DOCSTART- -X- O O\n\nPeter NNP B-NP B-PER\nleft VBD B-VP O\n\n",
+        "b.txt": "Peter B-PER\nleft O\n\nMary B-PER\n",
+        "c.jsonl": json.dumps({"tokens": ["Peter", "left"], "tags": ["B-PER", "O"]}),
+        "d.json": '{"version": "1.1", "data": [{"title": "x", "paragraphs": []}]}',
+    }
+    found = {}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        found[name] = guess_task(Request(source=tmp_path / name))[0]
+    assert list(found.values()) == ["tag", "tag", "tag", "answer"]
+
+
+def test_an_unknown_task_is_refused_with_the_nearest():
+    assert isinstance(find_task("regress"), Task)
+    with pytest.raises(ValueError, match="'clasify'. Did you mean 'classify'?"):
+        find_task("clasify")
+    with pytest.raises(ValueError, match="There are classify, multilabel, regress"):
+        find_task("xyz")
