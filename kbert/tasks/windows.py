@@ -16,6 +16,7 @@ from kbert.text import Preprocessor
 
 # Products of fewer tokens leave a processor half idle.
 _BATCH_TOKENS = 2048
+_LEAST_LENGTH = 8
 
 
 def join_rows(
@@ -165,11 +166,17 @@ def finish_model(
     Raises:
         ValueError: `max_length` is out of range.
     """
+    length = check_length(max_length, backbone.config.max_sequence_length)
+    if length < _LEAST_LENGTH:
+        raise ValueError(
+            f"max_length must be at least {_LEAST_LENGTH} tokens, so that windows have "
+            f"room for text; received {length}."
+        )
     model = Model(backbone.input, outputs, name=task)
     model.task = task
     model.preprocessor = Preprocessor(
         preset.tokenizer,
-        max_length=check_length(max_length, backbone.config.max_sequence_length),
+        max_length=length,
         input_names=backbone.config.input_names,
     )
     return model
