@@ -142,10 +142,10 @@ class WindowBatches(OrderedBatches):
 def encode_tokens(preset: Preset, precision: Any) -> tuple[Backbone, Any]:
     """Return an encoder and its vectors of all tokens, (batch, length, hidden_dim)."""
     backbone = load_backbone(preset, precision=precision)
-    outputs = backbone(backbone.input)
-    return backbone, outputs[
-        "sequence_output"
-    ] if backbone.config.has_pooler else outputs
+    tokens = backbone(backbone.input)
+    if backbone.config.has_pooler:
+        tokens = tokens["sequence_output"]
+    return backbone, tokens
 
 
 def finish_model(
