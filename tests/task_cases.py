@@ -16,12 +16,12 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "sat", "##s", "on", "
 WORDS += ["mat", "##b", "b", "c", "##c", ".", ",", "?", "d"]
 
 
-def build_tokenizer(kind: str) -> Tokenizer:
+def build_tokenizer(kind: str, *, add_prefix_space: bool = False) -> Tokenizer:
     """Return a `wordpiece` or `bpe` tokenizer of a few letters."""
     if kind == "wordpiece":
         return Tokenizer.from_wordpiece_vocabulary(WORDS)
     ids = {piece: index for index, piece in enumerate(PIECES)}
-    return Tokenizer.from_bpe(ids, MERGES)
+    return Tokenizer.from_bpe(ids, MERGES, add_prefix_space=add_prefix_space)
 
 
 def build_preprocessor(kind: str, max_length: int) -> Preprocessor:

@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kbert.evaluation import measure_answers, measure_entities
+from kbert.evaluation import (
+    bootstrap_interval,
+    bootstrap_intervals,
+    measure_answers,
+    measure_entities,
+)
 from kbert.evaluation.answers import normalize_answer, score_answer
 from kbert.evaluation.entities import (
     build_tag_rules,
@@ -168,6 +173,17 @@ def test_what_is_no_tag_is_one_sentence(tag):
 def test_arrays_that_do_not_fit_are_one_sentence(arrays, sentence):
     with pytest.raises(ValueError, match=sentence):
         measure_entities(*arrays, BIO)
+
+
+def test_intervals_of_several_figures_are_those_of_each_alone():
+    values = np.random.default_rng(0).random((40, 2))
+    found = bootstrap_intervals(lambda rows: values[rows].mean(axis=1), 40, seed=3)
+    for column, interval in enumerate(found):
+        one = values[:, column]
+        alone = bootstrap_interval(
+            lambda rows, one=one: one[rows].mean(axis=1), 40, seed=3
+        )
+        assert interval == pytest.approx(alone)
 
 
 # === Answers ===

@@ -194,6 +194,43 @@ def test_every_word_is_in_one_window(kind, sentences, max_length):
         assert windows.encoded.ids[token] == expected
 
 
+def check_like_the_library(sentences, preprocessor, backend):
+    """Compare ids and first tokens with the library's own for words."""
+    windows = encode_words(sentences, preprocessor)
+    encodings = backend.encode_batch(
+        sentences, is_pretokenized=True, add_special_tokens=False
+    )
+    assert len(windows) == len(sentences)
+    total = 0
+    for row, encoding in enumerate(encodings):
+        start, stop = windows.encoded.offsets[row : row + 2]
+        assert windows.encoded.ids[start + 1 : stop - 1].tolist() == encoding.ids
+        marks = windows.words[start + 1 : stop - 1] - total
+        for place, word in enumerate(encoding.word_ids):
+            is_first = place == 0 or encoding.word_ids[place - 1] != word
+            assert (marks[place] == word) if is_first else (marks[place] < 0)
+        total += len(sentences[row])
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.lists(
+            st.text(st.sampled_from("abcd.\u00e9\u4e2d"), min_size=1, max_size=6),
+            min_size=1,
+            max_size=9,
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_tokens_are_those_of_the_library_for_words(kind, sentences):
+    backend = task_cases.build_tokenizer(kind, add_prefix_space=True)._backend
+    preprocessor = task_cases.build_preprocessor(kind, 512)
+    check_like_the_library(sentences, preprocessor, backend)
+
+
 def test_a_short_sentence_is_what_transformers_makes_of_its_words():
     preprocessor = task_cases.build_preprocessor("wordpiece", 12)
     windows = encode_words([["the", "cats", "sat"], ["b."]], preprocessor)
@@ -359,6 +396,8 @@ def test_bad_inputs_and_options_are_one_sentence(trained):
         TASK.build(tiny.build_preset(), splits.label_names, pooling="cls")
     with pytest.raises(ValueError, match="max_length must be at most 24"):
         TASK.build(tiny.build_preset(), splits.label_names, max_length=99)
+    with pytest.raises(ValueError, match="max_length must be at least 8 tokens"):
+        TASK.build(tiny.build_preset(), splits.label_names, max_length=7)
 
 
 def test_a_tagged_text_knows_its_entities():
@@ -406,6 +445,14 @@ def test_logits_and_loss_are_transformers_own(tmp_path, family):
     torch.testing.assert_close(ours[real], expected.logits[real], atol=1e-4, rtol=0)
     loss = model.evaluate(batches, verbose=0, return_dict=True)["loss"]
     assert loss == pytest.approx(float(expected.loss), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_conll_2003s_tokens_are_those_of_the_library(shared_data):
+    words = read_sentences(shared_data("ner") / "test.txt")[0].words
+    tokenizer = kbert.load_preset("all_minilm_l6_v2_en").tokenizer
+    preprocessor = kbert.Preprocessor(tokenizer, max_length=512)
+    check_like_the_library(words, preprocessor, tokenizer._backend)
 
 
 @pytest.mark.slow

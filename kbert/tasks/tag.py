@@ -173,7 +173,7 @@ class Tag(Task):
         assert model.preprocessor is not None and part.labels is not None
         windows = encode_words(part.words, model.preprocessor)
         labels = np.concatenate(part.labels)
-        return WindowBatches(replace(windows, labels=labels), batch_size, seed)
+        return WindowBatches(windows.with_labels(labels), batch_size, seed)
 
     def predict(
         self, model: "Model", inputs: Any, *, batch_size: int = 32

@@ -15,6 +15,8 @@ from kbert.ragged import offsets_of, ranges
 from kbert.rows import TextRows
 from kbert.text import Preprocessor
 
+_LEAST_LENGTH = 8
+
 
 def join_rows(
     preprocessor: Preprocessor, texts: Sequence[np.ndarray], lengths: np.ndarray
@@ -139,10 +141,10 @@ class WindowBatches(OrderedBatches):
 def encode_tokens(preset: Preset, precision: Any) -> tuple[Backbone, Any]:
     """Return an encoder and its vectors of all tokens, (batch, length, hidden_dim)."""
     backbone = load_backbone(preset, precision=precision)
-    outputs = backbone(backbone.input)
-    return backbone, outputs[
-        "sequence_output"
-    ] if backbone.config.has_pooler else outputs
+    tokens = backbone(backbone.input)
+    if backbone.config.has_pooler:
+        tokens = tokens["sequence_output"]
+    return backbone, tokens
 
 
 def finish_model(
@@ -163,11 +165,17 @@ def finish_model(
     Raises:
         ValueError: `max_length` is out of range.
     """
+    length = check_length(max_length, backbone.config.max_sequence_length)
+    if length < _LEAST_LENGTH:
+        raise ValueError(
+            f"max_length must be at least {_LEAST_LENGTH} tokens, so that windows have "
+            f"room for text; received {length}."
+        )
     model = Model(backbone.input, outputs, name=task)
     model.task = task
     model.preprocessor = Preprocessor(
         preset.tokenizer,
-        max_length=check_length(max_length, backbone.config.max_sequence_length),
+        max_length=length,
         input_names=backbone.config.input_names,
     )
     return model
