@@ -11,7 +11,15 @@ from tiny import VOCABULARY, build_preset, write_texts
 
 import kbert
 from kbert.commands import inspect as command
-from kbert.inspection import KINDS, Example, Finding, Inspection, inspect_splits
+from kbert.inspection import (
+    KINDS,
+    Example,
+    Finding,
+    Inspection,
+    inspect_splits,
+    languages,
+    near,
+)
 from kbert.inspection.characters import repair_encoding, strip_odd_characters
 from kbert.inspection.near import NearTexts, split_words
 from kbert.inspection.rows import Rows
@@ -204,6 +212,34 @@ def test_other_languages_are_found_where_a_text_is_long_enough():
     assert "too short to tell" in found["languages"].sentence
 
 
+# === Limits, which are said ===
+
+
+def test_near_duplicates_have_a_limit_of_rows(monkeypatch):
+    monkeypatch.setattr(near, "MOST_ROWS", 1)
+    found = inspect(([LONG, LONG + "!"], ["p", "n"]))
+    assert "near_duplicates" not in found
+    assert found.notes == (
+        "near duplicates, since there are more than 1 rows; exact ones were.",
+    )
+
+
+def test_near_duplicates_have_a_limit_of_comparisons(monkeypatch):
+    monkeypatch.setattr(near, "MOST_COMPARED", 0)
+    words = LONG.split()
+    texts = [" ".join([*words[:8], *f"a{i} b{i} c{i}".split()]) for i in range(50)]
+    found = inspect((texts, ["p", "n"] * 25))
+    assert found.notes[0].startswith("all near duplicates, since more than 0 pairs")
+
+
+def test_languages_have_a_limit_of_questions(monkeypatch):
+    monkeypatch.setattr(languages, "MOST_ASKED", 1)
+    texts = ["Das Hotel war sehr schön und das Personal war freundlich"] * 3
+    texts += ["Le film était vraiment trop long et très ennuyeux pour nous"] * 3
+    found = inspect((texts, ["p", "n"] * 3), languages=True)
+    assert found.notes[0].startswith("the language of every text")
+
+
 # === Characters ===
 
 
@@ -245,7 +281,7 @@ def test_sound_text_is_left_alone(text):
     ("text", "stripped"),
     [
         ("a\0b", "ab"),
-        ("a\x0bb\x85c", "a b c"),
+        ("a\x0bb\x1fc\x7f", "a b c"),
         ("tab\tline\nend\r\n", "tab\tline\nend\r\n"),
         ("\ufeffstart\u200b", "start"),
         ("a\u202eb\u202c", "ab"),
@@ -341,6 +377,10 @@ def test_json_holds_every_row(tmp_path):
     assert kinds["conflicts"]["severity"] == "warning"
     assert value["num_rows"] == {"train": 6}
     assert value["label_errors"] is None
+    short = found.to_json(max_rows=1)["findings"]
+    assert [finding["rows"] for finding in short if finding["kind"] == "conflicts"] == [
+        {"train": [0]}
+    ]
 
 
 def test_one_row_is_said_in_the_singular():
@@ -406,7 +446,8 @@ def test_the_command_prints_and_fixes(tmp_path, capsys):
     assert command.main([*flags, "--json", "--fix", str(out)]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["num_rows"] == {"train": 6}
-    assert f"Wrote {out}: 5 rows; 1 left out and 1 texts repaired" in printed.err
+    said = " ".join(printed.err.split())
+    assert f"Wrote {out}: 5 rows; 1 left out and 1 texts repaired" in said
     assert command.main([*flags, "--fix", str(out)]) == 1
     printed = capsys.readouterr()
     assert printed.out.startswith("Inspected CSV file")

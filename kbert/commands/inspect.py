@@ -5,6 +5,7 @@ The cleaned file has the input's format; beside it lies a log of every change.
 
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,4 +79,5 @@ def run(flags: Flags) -> None:
     print(json.dumps(found.to_json(), ensure_ascii=False) if flags.json else found)
     if flags.fix is not None:
         fixed = found.fix(flags.fix, overwrite=flags.overwrite)
-        print(f"\n{fixed}", file=sys.stderr if flags.json else sys.stdout)
+        words = textwrap.fill(str(fixed), 80, break_on_hyphens=False)
+        print(f"\n{words}", file=sys.stderr if flags.json else sys.stdout)

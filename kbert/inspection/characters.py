@@ -10,7 +10,7 @@ read as Latin-1.
 import contextlib
 import re
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from kbert.inspection.rows import Rows
 
 _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _ODD = (
-    "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # controls, but for tab and line ends
+    "\x00-\x08\x0b\x0c\x0e-\x1f\x7f"  # controls, but for tab and line ends
     "\u00ad\u200b\u2060\ufeff"  # invisible: hyphen, space, joiner, byte order mark
     f"{_BIDI}"
     "\ufff9-\ufffb\ufffe\uffff\ud800-\udfff"  # annotation, no characters, surrogates
@@ -30,7 +30,7 @@ _WRITTEN_RIGHT_TO_LEFT = re.compile(
 )
 # RE2 knows no surrogates, and Arrow's texts hold none.
 _ODD_OR_LOST = (
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}\x{ad}\x{200b}\x{2060}\x{feff}\x{61c}"
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x{ad}\x{200b}\x{2060}\x{feff}\x{61c}"
     r"\x{200e}\x{200f}\x{202a}-\x{202e}\x{2066}-\x{2069}\x{fff9}-\x{ffff}]"
 )
 _BEYOND_ASCII = r"[^\x00-\x7f]"
@@ -85,6 +85,7 @@ def _undo_two(text: str) -> str:
 def strip_odd_characters(text: str) -> str:
     """Take invisible and control characters out of a text.
 
+    Those from U+0080 to U+009F are left: they are the sign of a wrong decoding.
     Controls that stand for white space become a space. Direction marks stay in a text
     with letters that are written from right to left; joiners, which Persian, Hindi and
     emoji need, always stay.
@@ -109,12 +110,11 @@ def _find_odd(text: str) -> set[str]:
     return odd
 
 
-def find_odd(rows: Rows, known: Collection[int]) -> tuple[np.ndarray, list[str]]:
+def find_odd(rows: Rows) -> tuple[np.ndarray, list[str]]:
     """Find rows with invisible or control characters.
 
     Args:
         rows: all rows.
-        known: positions that need no mention.
 
     Returns:
         Positions, int64, and for each which characters it holds.
@@ -125,7 +125,7 @@ def find_odd(rows: Rows, known: Collection[int]) -> tuple[np.ndarray, list[str]]
             positions.tolist(), zip(*columns, strict=True), strict=True
         ):
             odd = set[str]().union(*map(_find_odd, texts))
-            if odd and position not in known:
+            if odd:
                 found.append(position)
                 details.append(", ".join(map(_name, sorted(odd))))
     return np.array(found, np.int64), details

@@ -333,8 +333,7 @@ def _count_conflicts(rows: Rows, matches: list[tuple[int, int, float]]) -> str:
 
 def _find_characters(rows: Rows) -> list[Finding]:
     repaired, garbled = find_mojibake(rows)
-    # What a repair takes away needs no second finding.
-    odd, details = find_odd(rows, {*repaired, *garbled})
+    odd, details = find_odd(rows)
     mended = {position: f"repaired: {text}" for position, text in repaired.items()}
     return [
         *describe(rows, "mojibake", np.array(list(repaired), np.int64), mended),
