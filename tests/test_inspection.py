@@ -298,7 +298,7 @@ def test_characters_are_found_in_their_rows():
     texts = ["fine", "cafÃ©", "nul\0", "lost \ufffd", "mark\u202e", "שלום\u200f", "ok"]
     found = inspect((texts, ["p", "n", "p", "n", "p", "n", "p"]))
     assert rows_of(found, "mojibake") == [1]
-    assert found["mojibake"].examples[0].detail == "repaired: café"
+    assert found["mojibake"].examples[0].detail == "'cafÃ©' is 'café'"
     assert rows_of(found, "garbled") == [3]
     assert rows_of(found, "odd_characters") == [2, 4]
     assert found["odd_characters"].examples[0].detail == "U+0000 control character"

@@ -8,6 +8,7 @@ read as Latin-1.
 """
 
 import contextlib
+import os
 import re
 import unicodedata
 from collections.abc import Callable
@@ -33,6 +34,7 @@ _ODD_OR_LOST = (
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x{ad}\x{200b}\x{2060}\x{feff}\x{61c}"
     r"\x{200e}\x{200f}\x{202a}-\x{202e}\x{2066}-\x{2069}\x{fff9}-\x{ffff}]"
 )
+_SHOWN = 10  # characters around a repair
 _BEYOND_ASCII = r"[^\x00-\x7f]"
 # Controls that Latin-1 makes of other encodings' letters, and what decoders put for
 # bytes they cannot read.
@@ -148,8 +150,8 @@ def find_mojibake(rows: Rows) -> tuple[dict[int, str], list[int]]:
         rows: all rows.
 
     Returns:
-        Position to the repaired text, and the positions of rows that look garbled and
-        cannot be repaired.
+        Position to what the repair changes first, and the positions of rows that look
+        garbled and cannot be repaired.
     """
     repaired: dict[int, str] = {}
     garbled: list[int] = []
@@ -157,12 +159,22 @@ def find_mojibake(rows: Rows) -> tuple[dict[int, str], list[int]]:
         for position, texts in zip(
             positions.tolist(), zip(*columns, strict=True), strict=True
         ):
-            fixed = [repair_encoding(text) for text in texts]
-            if None in fixed:
+            mended = [repair_encoding(text) for text in texts]
+            fixed = [text for text in mended if text is not None]
+            if len(fixed) < len(texts):
                 garbled.append(position)
             elif tuple(fixed) != texts:
-                repaired[position] = " | ".join(map(str, fixed))
+                pair = " | ".join(texts), " | ".join(fixed)
+                repaired[position] = _describe_repair(*pair)
     return repaired, garbled
+
+
+def _describe_repair(before: str, after: str) -> str:
+    """Show the first place that a repair changes."""
+    place = len(os.path.commonprefix([before, after]))
+    start = max(0, place - _SHOWN)
+    shown = [f"{text[start : place + _SHOWN]!r}" for text in (before, after)]
+    return f"{shown[0]} is {shown[1]}"
 
 
 REPAIRS: dict[str, Callable[[str], str]] = {

@@ -334,9 +334,8 @@ def _count_conflicts(rows: Rows, matches: list[tuple[int, int, float]]) -> str:
 def _find_characters(rows: Rows) -> list[Finding]:
     repaired, garbled = find_mojibake(rows)
     odd, details = find_odd(rows)
-    mended = {position: f"repaired: {text}" for position, text in repaired.items()}
     return [
-        *describe(rows, "mojibake", np.array(list(repaired), np.int64), mended),
+        *describe(rows, "mojibake", np.array(list(repaired), np.int64), repaired),
         *describe(rows, "garbled", np.array(garbled, np.int64)),
         *describe(rows, "odd_characters", odd, details),
     ]
