@@ -160,6 +160,17 @@ def test_single_and_unseen_classes_are_errors():
     assert "'q'" in found["unseen_classes"].sentence
 
 
+@pytest.mark.parametrize("num_rows", [30, 3000])
+def test_labels_that_hardly_ever_recur_are_no_classes(num_rows):
+    texts = [f"text {i}" for i in range(num_rows)]
+    labels = [f"label {i}" for i in range(num_rows - 2)] + ["label x"] * 2
+    found = inspect((texts, labels))
+    assert rows_of(found, "unique_labels") == list(range(num_rows - 2))
+    assert "few_rows" not in found and str(found).count("ERROR") == 1
+    scores = [i / 7 for i in range(num_rows)]
+    assert "unique_labels" not in inspect((texts, scores))
+
+
 def test_scores_are_compared_by_value_and_are_no_classes():
     texts, scores = ["a film", "a plot", "a film", "a plot"], [1.5, 2.0, 1.5, 3.25]
     found = inspect((texts, scores))

@@ -164,10 +164,9 @@ def plant_label_errors(frame: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, se
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_most_planted_label_errors_come_first(shared_data, seed):
+def test_most_planted_label_errors_come_first(shared_data):
     frame = pd.read_csv(shared_data("sst2") / "train.csv", keep_default_na=False)
-    frame, planted = plant_label_errors(frame, seed)
+    frame, planted = plant_label_errors(frame, seed=0)
     found = kbert.inspect(
         frame,
         check_labels=True,

@@ -40,6 +40,11 @@ KINDS = {
         "have the same label, which is the only one",
         "Add rows of another class, or name another label column.",
     ),
+    "unique_labels": _Kind(
+        "error",
+        "have a label that no other row has",
+        "Name another label column: labels that hardly ever recur are no classes.",
+    ),
     "unseen_classes": _Kind(
         "error",
         "have a label that no training row has",

@@ -49,7 +49,7 @@ def inspect(
     """Find what is wrong with a data set; nothing is trained or changed.
 
     Looked for, the worst first: nulls, texts that a later part holds too (leaks), a
-    single class, classes that training lacks; blanks, one text under two labels, labels
+    single class, labels that are no classes, classes that training lacks; blanks, one text under two labels, labels
     that are probably wrong (`check_labels`), one class written in two ways, near leaks,
     classes of fewer than ten rows, exact duplicates, mojibake, texts of which the
     preset knows less than half, what truncation cuts off; imbalance, other languages,
@@ -217,7 +217,7 @@ def _inspect_rows(
 ) -> Inspection:
     findings = [
         *_find_repeats(rows),
-        *(find_class_faults(rows) if rows.has_classes else ()),
+        *find_class_faults(rows),
         *_find_characters(rows),
     ]
     if near_duplicates is not None:
