@@ -459,6 +459,9 @@ def test_the_command_prints_and_fixes(tmp_path, capsys):
     assert json.loads(printed.out)["num_rows"] == {"train": 6}
     said = " ".join(printed.err.split())
     assert f"Wrote {out}: 5 rows; 1 left out and 1 texts repaired" in said
+    kinds = ["--drop", "blanks, conflicts", "--repair", "none", "--overwrite"]
+    assert command.main([*flags, "--fix", str(out), *kinds]) == 0
+    assert "3 rows; 3 left out and 0 texts repaired" in capsys.readouterr().out
     assert command.main([*flags, "--fix", str(out)]) == 1
     printed = capsys.readouterr()
     assert printed.out.startswith("Inspected CSV file")
