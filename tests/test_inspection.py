@@ -11,7 +11,15 @@ from tiny import VOCABULARY, build_preset, write_texts
 
 import kbert
 from kbert.commands import inspect as command
-from kbert.inspection import KINDS, Example, Finding, Inspection, inspect_splits
+from kbert.inspection import (
+    KINDS,
+    Example,
+    Finding,
+    Inspection,
+    inspect_splits,
+    languages,
+    near,
+)
 from kbert.inspection.characters import repair_encoding, strip_odd_characters
 from kbert.inspection.near import NearTexts, split_words
 from kbert.inspection.rows import Rows
@@ -152,6 +160,17 @@ def test_single_and_unseen_classes_are_errors():
     assert "'q'" in found["unseen_classes"].sentence
 
 
+@pytest.mark.parametrize("num_rows", [30, 3000])
+def test_labels_that_hardly_ever_recur_are_no_classes(num_rows):
+    texts = [f"text {i}" for i in range(num_rows)]
+    labels = [f"label {i}" for i in range(num_rows - 2)] + ["label x"] * 2
+    found = inspect((texts, labels))
+    assert rows_of(found, "unique_labels") == list(range(num_rows - 2))
+    assert "few_rows" not in found and str(found).count("ERROR") == 1
+    scores = [i / 7 for i in range(num_rows)]
+    assert "unique_labels" not in inspect((texts, scores))
+
+
 def test_scores_are_compared_by_value_and_are_no_classes():
     texts, scores = ["a film", "a plot", "a film", "a plot"], [1.5, 2.0, 1.5, 3.25]
     found = inspect((texts, scores))
@@ -204,6 +223,34 @@ def test_other_languages_are_found_where_a_text_is_long_enough():
     assert "too short to tell" in found["languages"].sentence
 
 
+# === Limits, which are said ===
+
+
+def test_near_duplicates_have_a_limit_of_rows(monkeypatch):
+    monkeypatch.setattr(near, "MOST_ROWS", 1)
+    found = inspect(([LONG, LONG + "!"], ["p", "n"]))
+    assert "near_duplicates" not in found
+    assert found.notes == (
+        "near duplicates, since there are more than 1 rows; exact ones were.",
+    )
+
+
+def test_near_duplicates_have_a_limit_of_comparisons(monkeypatch):
+    monkeypatch.setattr(near, "MOST_COMPARED", 0)
+    words = LONG.split()
+    texts = [" ".join([*words[:8], *f"a{i} b{i} c{i}".split()]) for i in range(50)]
+    found = inspect((texts, ["p", "n"] * 25))
+    assert found.notes[0].startswith("all near duplicates, since more than 0 pairs")
+
+
+def test_languages_have_a_limit_of_questions(monkeypatch):
+    monkeypatch.setattr(languages, "MOST_ASKED", 1)
+    texts = ["Das Hotel war sehr schön und das Personal war freundlich"] * 3
+    texts += ["Le film était vraiment trop long et très ennuyeux pour nous"] * 3
+    found = inspect((texts, ["p", "n"] * 3), languages=True)
+    assert found.notes[0].startswith("the language of every text")
+
+
 # === Characters ===
 
 
@@ -245,7 +292,7 @@ def test_sound_text_is_left_alone(text):
     ("text", "stripped"),
     [
         ("a\0b", "ab"),
-        ("a\x0bb\x85c", "a b c"),
+        ("a\x0bb\x1fc\x7f", "a b c"),
         ("tab\tline\nend\r\n", "tab\tline\nend\r\n"),
         ("\ufeffstart\u200b", "start"),
         ("a\u202eb\u202c", "ab"),
@@ -262,7 +309,7 @@ def test_characters_are_found_in_their_rows():
     texts = ["fine", "cafÃ©", "nul\0", "lost \ufffd", "mark\u202e", "שלום\u200f", "ok"]
     found = inspect((texts, ["p", "n", "p", "n", "p", "n", "p"]))
     assert rows_of(found, "mojibake") == [1]
-    assert found["mojibake"].examples[0].detail == "repaired: café"
+    assert found["mojibake"].examples[0].detail == "'cafÃ©' is 'café'"
     assert rows_of(found, "garbled") == [3]
     assert rows_of(found, "odd_characters") == [2, 4]
     assert found["odd_characters"].examples[0].detail == "U+0000 control character"
@@ -341,6 +388,10 @@ def test_json_holds_every_row(tmp_path):
     assert kinds["conflicts"]["severity"] == "warning"
     assert value["num_rows"] == {"train": 6}
     assert value["label_errors"] is None
+    short = found.to_json(max_rows=1)["findings"]
+    assert [finding["rows"] for finding in short if finding["kind"] == "conflicts"] == [
+        {"train": [0]}
+    ]
 
 
 def test_one_row_is_said_in_the_singular():
@@ -406,7 +457,11 @@ def test_the_command_prints_and_fixes(tmp_path, capsys):
     assert command.main([*flags, "--json", "--fix", str(out)]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["num_rows"] == {"train": 6}
-    assert f"Wrote {out}: 5 rows; 1 left out and 1 texts repaired" in printed.err
+    said = " ".join(printed.err.split())
+    assert f"Wrote {out}: 5 rows; 1 left out and 1 texts repaired" in said
+    kinds = ["--drop", "blanks, conflicts", "--repair", "none", "--overwrite"]
+    assert command.main([*flags, "--fix", str(out), *kinds]) == 0
+    assert "3 rows; 3 left out and 0 texts repaired" in capsys.readouterr().out
     assert command.main([*flags, "--fix", str(out)]) == 1
     printed = capsys.readouterr()
     assert printed.out.startswith("Inspected CSV file")

@@ -5,6 +5,7 @@ The cleaned file has the input's format; beside it lies a log of every change.
 
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ class Flags:
     max_length: int | None = None  # tokens read of a text; else as the encoder reads
     check_labels: bool = False  # rank rows by how likely their label is wrong
     fix: Path | None = None  # write the cleaned file here, and a log beside it
+    drop: str | None = None  # rows --fix leaves out; else nulls,blanks,duplicates,leaks
+    repair: str | None = None  # what --fix repairs; else mojibake,odd_characters
     overwrite: bool = False  # replace files that --fix has written before
     seed: int = 42  # of hash functions, samples and folds
     delimiter: str | None = None  # character between a file's fields; else by its name
@@ -77,5 +80,14 @@ def run(flags: Flags) -> None:
     )
     print(json.dumps(found.to_json(), ensure_ascii=False) if flags.json else found)
     if flags.fix is not None:
-        fixed = found.fix(flags.fix, overwrite=flags.overwrite)
-        print(f"\n{fixed}", file=sys.stderr if flags.json else sys.stdout)
+        chosen = {"drop": flags.drop, "repair": flags.repair}
+        kinds = {k: _split(v) for k, v in chosen.items() if v is not None}
+        fixed = found.fix(flags.fix, overwrite=flags.overwrite, **kinds)
+        words = textwrap.fill(str(fixed), 80, break_on_hyphens=False)
+        print(f"\n{words}", file=sys.stderr if flags.json else sys.stdout)
+
+
+def _split(kinds: str) -> tuple[str, ...]:
+    """Read names with commas between them; `none` stands for none."""
+    names = tuple(name.strip() for name in kinds.split(","))
+    return () if names == ("none",) else names

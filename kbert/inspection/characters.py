@@ -8,9 +8,10 @@ read as Latin-1.
 """
 
 import contextlib
+import os
 import re
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from kbert.inspection.rows import Rows
 
 _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _ODD = (
-    "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # controls, but for tab and line ends
+    "\x00-\x08\x0b\x0c\x0e-\x1f\x7f"  # controls, but for tab and line ends
     "\u00ad\u200b\u2060\ufeff"  # invisible: hyphen, space, joiner, byte order mark
     f"{_BIDI}"
     "\ufff9-\ufffb\ufffe\uffff\ud800-\udfff"  # annotation, no characters, surrogates
@@ -30,9 +31,10 @@ _WRITTEN_RIGHT_TO_LEFT = re.compile(
 )
 # RE2 knows no surrogates, and Arrow's texts hold none.
 _ODD_OR_LOST = (
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}\x{ad}\x{200b}\x{2060}\x{feff}\x{61c}"
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x{ad}\x{200b}\x{2060}\x{feff}\x{61c}"
     r"\x{200e}\x{200f}\x{202a}-\x{202e}\x{2066}-\x{2069}\x{fff9}-\x{ffff}]"
 )
+_SHOWN = 10  # characters around a repair
 _BEYOND_ASCII = r"[^\x00-\x7f]"
 # Controls that Latin-1 makes of other encodings' letters, and what decoders put for
 # bytes they cannot read.
@@ -85,6 +87,7 @@ def _undo_two(text: str) -> str:
 def strip_odd_characters(text: str) -> str:
     """Take invisible and control characters out of a text.
 
+    Those from U+0080 to U+009F are left: they are the sign of a wrong decoding.
     Controls that stand for white space become a space. Direction marks stay in a text
     with letters that are written from right to left; joiners, which Persian, Hindi and
     emoji need, always stay.
@@ -109,12 +112,11 @@ def _find_odd(text: str) -> set[str]:
     return odd
 
 
-def find_odd(rows: Rows, known: Collection[int]) -> tuple[np.ndarray, list[str]]:
+def find_odd(rows: Rows) -> tuple[np.ndarray, list[str]]:
     """Find rows with invisible or control characters.
 
     Args:
         rows: all rows.
-        known: positions that need no mention.
 
     Returns:
         Positions, int64, and for each which characters it holds.
@@ -125,7 +127,7 @@ def find_odd(rows: Rows, known: Collection[int]) -> tuple[np.ndarray, list[str]]
             positions.tolist(), zip(*columns, strict=True), strict=True
         ):
             odd = set[str]().union(*map(_find_odd, texts))
-            if odd and position not in known:
+            if odd:
                 found.append(position)
                 details.append(", ".join(map(_name, sorted(odd))))
     return np.array(found, np.int64), details
@@ -148,8 +150,8 @@ def find_mojibake(rows: Rows) -> tuple[dict[int, str], list[int]]:
         rows: all rows.
 
     Returns:
-        Position to the repaired text, and the positions of rows that look garbled and
-        cannot be repaired.
+        Position to what the repair changes first, and the positions of rows that look
+        garbled and cannot be repaired.
     """
     repaired: dict[int, str] = {}
     garbled: list[int] = []
@@ -157,12 +159,22 @@ def find_mojibake(rows: Rows) -> tuple[dict[int, str], list[int]]:
         for position, texts in zip(
             positions.tolist(), zip(*columns, strict=True), strict=True
         ):
-            fixed = [repair_encoding(text) for text in texts]
-            if None in fixed:
+            mended = [repair_encoding(text) for text in texts]
+            fixed = [text for text in mended if text is not None]
+            if len(fixed) < len(texts):
                 garbled.append(position)
             elif tuple(fixed) != texts:
-                repaired[position] = " | ".join(map(str, fixed))
+                pair = " | ".join(texts), " | ".join(fixed)
+                repaired[position] = _describe_repair(*pair)
     return repaired, garbled
+
+
+def _describe_repair(before: str, after: str) -> str:
+    """Show the first place that a repair changes."""
+    place = len(os.path.commonprefix([before, after]))
+    start = max(0, place - _SHOWN)
+    shown = [f"{text[start : place + _SHOWN]!r}" for text in (before, after)]
+    return f"{shown[0]} is {shown[1]}"
 
 
 REPAIRS: dict[str, Callable[[str], str]] = {

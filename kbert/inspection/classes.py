@@ -10,6 +10,7 @@ from kbert.inspection.rows import Rows
 
 FEW_ROWS = 10
 IMBALANCE = 10  # times the smallest class
+_LEAST_ROWS = 20
 _LISTED = 5
 _NO_LETTERS = re.compile(r"[\W_]+")
 
@@ -33,16 +34,20 @@ def count_classes(rows: Rows) -> dict[str, dict[str, int]]:
 
 
 def find_class_faults(rows: Rows) -> list[Finding]:
-    """Find single, unseen, small, large and twice written classes.
+    """Find single, unique, unseen, small, large and twice written classes.
 
     Args:
         rows: all rows.
 
     Returns:
-        The findings.
+        The findings; of labels that are no classes only whether they are unique.
     """
     counts = count_classes(rows)
     if "train" not in counts:
+        return []
+    if unique := _find_unique(rows, rows.positions("train")):
+        return unique
+    if not rows.has_classes:
         return []
     train = np.array(list(counts["train"].values()))
     own, rest = rows.positions("train"), np.arange(len(rows))
@@ -70,6 +75,22 @@ def _find_single(rows: Rows, own: np.ndarray, present: np.ndarray) -> list[Findi
     found = own[rows.labels[own] >= 0]
     remark = f"It is {_name(rows, np.flatnonzero(present))}."
     return describe(rows, "one_class", found, among=len(own), remark=remark)
+
+
+def _find_unique(rows: Rows, own: np.ndarray) -> list[Finding]:
+    """Find labels that occur once where most do, unless they are scores."""
+    own = own[rows.labels[own] >= 0]
+    once = own[np.bincount(rows.labels[own])[rows.labels[own]] == 1]
+    if len(own) < _LEAST_ROWS or 2 * len(once) <= len(own) or _are_scores(rows):
+        return []
+    return describe(rows, "unique_labels", once, among=len(own))
+
+
+def _are_scores(rows: Rows) -> bool:
+    try:
+        return any(not float(name).is_integer() for name in rows.label_names)
+    except ValueError:
+        return False
 
 
 def _find_unseen(rows: Rows, rest: np.ndarray, present: np.ndarray) -> list[Finding]:

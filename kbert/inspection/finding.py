@@ -40,6 +40,11 @@ KINDS = {
         "have the same label, which is the only one",
         "Add rows of another class, or name another label column.",
     ),
+    "unique_labels": _Kind(
+        "error",
+        "have a label that no other row has",
+        "Name another label column: labels that hardly ever recur are no classes.",
+    ),
     "unseen_classes": _Kind(
         "error",
         "have a label that no training row has",
@@ -181,8 +186,15 @@ class Finding:
         """What to do about it."""
         return KINDS[self.kind].advice
 
-    def to_json(self) -> dict[str, Any]:
-        """Return all of it as JSON values, every row number included."""
+    def to_json(self, max_rows: int | None = None) -> dict[str, Any]:
+        """Return all of it as JSON values.
+
+        Args:
+            max_rows: most row numbers of a part; `None`: all.
+
+        Returns:
+            The fields by name, with severity, sentence and advice.
+        """
         return {
             "kind": self.kind,
             "severity": self.severity,
@@ -190,7 +202,7 @@ class Finding:
             "advice": self.advice,
             "count": self.count,
             "share": self.share,
-            "rows": {part: rows.tolist() for part, rows in self.rows.items()},
+            "rows": {p: rows[:max_rows].tolist() for p, rows in self.rows.items()},
             "examples": [vars(example) for example in self.examples],
         }
 

@@ -284,8 +284,9 @@ def _write_log(
     entries: list[tuple[int, str, str, str, str]]
     entries = [(row, "", raw[row], "", why) for row, why in dropped.items()]
     entries += [(c.row, c.column, c.before, c.after, c.why) for c in changes]
+    entries.sort(key=lambda entry: entry[0])
     with path.open("w", encoding="utf-8", newline="") as file:
         # Python writes a lone carriage return without quotes unless told to.
         writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(LOG_COLUMNS)
-        writer.writerows(sorted(entries, key=lambda entry: entry[0]))
+        writer.writerows(entries)

