@@ -18,7 +18,7 @@ from kbert.presets.files import read_json
 from kbert.presets.hugging_face import list_arrays
 from kbert.presets.variables import POOLER
 from kbert.rewriting import Layer, Weights, remove_mean_layer, undo_relu, undo_tanh
-from kbert.span_scores import build_spans
+from kbert.span_scores import SpanScores
 from kbert.text import Preprocessor
 from kbert.text_model import Model
 
@@ -57,7 +57,12 @@ def load_checkpoint(folder: Path, *, precision: Precision = "auto") -> Model:
     Raises:
         PresetError: a file is missing or damaged, or the model is of another kind.
     """
-    table = read_json(folder / "config.json")
+    table = read_json(folder / "config.json", optional=True)
+    if "architectures" not in table and "model_type" not in table:
+        raise PresetError(
+            f"{folder} holds no model: neither model.keras, which a finished run has, "
+            "nor the config.json of a folder that transformers loads; check the path."
+        )
     task = _read_task(table, folder)
     own = table.get("kbert")
     own = own if isinstance(own, dict) else {}
@@ -187,7 +192,8 @@ def _build(
     dense = keras.layers.Dense(len(parts.last[1]), activation=activation, name=name)
     outputs = dense(features)
     if task == "answer":
-        outputs = build_spans(outputs, backbone.input["padding_mask"])
+        spans = SpanScores(name="spans")(outputs, backbone.input["padding_mask"])
+        outputs = keras.layers.Softmax(name="probabilities")(spans)
     model = Model(backbone.input, outputs, name="classifier")
     for layer, pair in (*values, (dense, parts.last)):
         layer.set_weights(list(pair))

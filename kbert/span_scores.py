@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-_NEVER = -1e9  # added to nothing: the score of padding
+_NEVER = -1e9  # the score of padding
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -19,17 +19,3 @@ class SpanScores(keras.layers.Layer):
     def compute_output_shape(self, scores_shape, padding_mask_shape):
         """Return (batch, 2, length)."""
         return (scores_shape[0], 2, scores_shape[1])
-
-
-def build_spans(scores, padding_mask):
-    """Make probabilities of the scores of first and last tokens.
-
-    Args:
-        scores: Keras tensor (batch, length, 2).
-        padding_mask: Keras tensor (batch, length).
-
-    Returns:
-        Keras tensor (batch, 2, length); each row sums to 1.
-    """
-    spans = SpanScores(name="spans")(scores, padding_mask)
-    return keras.layers.Softmax(name="probabilities")(spans)

@@ -6,7 +6,7 @@ import tiny
 
 import kbert
 from kbert.models import pool
-from kbert.span_scores import build_spans
+from kbert.span_scores import SpanScores
 
 TEXTS = [
     "the film was good",
@@ -40,7 +40,8 @@ def build_task(task: str, family="bert", **changes):
     units = {"multilabel": 3, "regress": 1, "tag": 5, "answer": 2}[task]
     outputs = keras.layers.Dense(units, activation=ENDINGS.get(task))(features)
     if task == "answer":
-        outputs = build_spans(outputs, backbone.input["padding_mask"])
+        spans = SpanScores(name="spans")(outputs, backbone.input["padding_mask"])
+        outputs = keras.layers.Softmax(name="probabilities")(spans)
     model = kbert.Model(backbone.input, outputs)
     model.task = task
     model.preprocessor = kbert.Preprocessor(

@@ -279,7 +279,9 @@ def test_a_folder_that_transformers_wrote_gives_its_logits(family, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda f: (f / "config.json").unlink(), "config.json is missing"),
+        (lambda f: (f / "config.json").unlink(), "holds no model: neither model.keras"),
+        (lambda f: (f / "config.json").write_text("{}"), "holds no model: neither"),
+        (lambda f: (f / "config.json").write_text("{"), "is not valid JSON"),
         (lambda f: (f / "model.safetensors").rename(f / "a.bin"), "pickle"),
         (
             lambda f: (f / "config.json").write_text(
@@ -658,7 +660,7 @@ def test_the_command_equals_the_function(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("place", "sentence"),
-    [("nowhere", "there is no model file"), ("empty", "config.json is missing")],
+    [("nowhere", "there is no model file"), ("empty", "holds no model: neither")],
 )
 def test_a_run_folder_that_is_none(place, sentence, tmp_path, capsys):
     (tmp_path / "empty").mkdir()

@@ -206,7 +206,6 @@ def test_a_file_opens_in_a_plain_keras_process_that_imports_kbert(imports, saved
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["kbert.engine.backbone", "kbert.models", "kbert"])
-def test_keras_may_be_imported_by_any_part_of_kbert(module):
-    code = f"import sys, {module}; print(sorted(sys.modules)[0]); import keras.layers"
-    assert tiny.run_python(code)
+def test_keras_may_first_be_imported_by_any_part_of_kbert():
+    code = "import kbert.engine.backbone, sys; print('kbert.models' in sys.modules)"
+    assert tiny.run_python(code + "; import kbert.models") == "False\n"
