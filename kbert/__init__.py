@@ -155,7 +155,7 @@ def _register_layers() -> None:
 
 
 _choose_torch_backend()
-if "keras" in sys.modules:
+if sys.modules.get("keras") is not None:
     _register_layers()
 else:
     sys.meta_path.insert(0, _KerasWatch())

@@ -55,13 +55,15 @@ def load_checkpoint(folder: Path, *, precision: Precision = "auto") -> Model:
         `kbert.export` had rewritten for transformers is as it was before.
 
     Raises:
+        FileNotFoundError: the folder is none of transformers'.
         PresetError: a file is missing or damaged, or the model is of another kind.
     """
     table = read_json(folder / "config.json", optional=True)
     if "architectures" not in table and "model_type" not in table:
-        raise PresetError(
-            f"{folder} holds no model: neither model.keras, which a finished run has, "
-            "nor the config.json of a folder that transformers loads; check the path."
+        raise FileNotFoundError(
+            f"there is no model file in {folder}: neither model.keras, which a "
+            "finished run has, nor the config.json of a folder that transformers "
+            "loads; check the path."
         )
     task = _read_task(table, folder)
     own = table.get("kbert")

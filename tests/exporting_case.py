@@ -1,12 +1,16 @@
 """Small models of every task, family and head, with weights that tell them apart."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import tiny
+from tokenizers.pre_tokenizers import ByteLevel
 
 import kbert
 from kbert.models import pool
 from kbert.span_scores import SpanScores
+from kbert.text import Tokenizer
 
 TEXTS = [
     "the film was good",
@@ -28,6 +32,19 @@ def build_classifier(family="bert", pooling="mean", head="linear", **changes):
     logits = np.log(model.predict(TEXTS))
     model.layers[-1].set_weights([kernel, bias - logits.mean(0)])
     return model
+
+
+def build_bytes_classifier():
+    """Return a RoBERTa classifier with a byte-level vocabulary, as real ones have."""
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", *sorted(ByteLevel.alphabet())]
+    pieces += ["th", "\u0120th", "\u0120the", "<mask>"]
+    merges = ["t h", "\u0120 th", "\u0120th e"]
+    ids = {piece: index for index, piece in enumerate(pieces)}
+    size = {"vocabulary_size": len(pieces), "max_sequence_length": 80}
+    preset = dataclasses.replace(
+        tiny.build_preset("roberta", **size), tokenizer=Tokenizer.from_bpe(ids, merges)
+    )
+    return draw(kbert.build_classifier(preset, ["no", "yes"], precision="float32"))
 
 
 def build_task(task: str, family="bert", **changes):

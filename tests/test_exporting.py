@@ -15,6 +15,7 @@ import torch
 from exporting_case import (
     PAIRS,
     TEXTS,
+    build_bytes_classifier,
     build_classifier,
     build_task,
     predict_tokens,
@@ -179,6 +180,23 @@ def test_pairs_have_the_same_ids_and_probabilities(family, tmp_path):
     np.testing.assert_allclose(softmax(outputs["logits"]), expected, atol=1e-5)
 
 
+def test_a_byte_level_vocabulary_gives_the_same_ids_everywhere(tmp_path):
+    model = build_bytes_classifier()
+    texts = ["the other  one", " caf\u00e9 <mask> \U0001f600", "", "a</s>the"]
+    folder = kbert.export(model, "huggingface", tmp_path / "out")
+    outputs, inputs = run_theirs(folder, texts)
+    encoded = model.preprocessor.encode(texts).pad()
+    np.testing.assert_array_equal(inputs["input_ids"].numpy(), encoded["token_ids"])
+    expected = model.predict(texts)
+    np.testing.assert_allclose(softmax(outputs["logits"]), expected, atol=1e-5)
+    files = {path.name for path in folder.iterdir()}
+    assert {"vocab.json", "merges.txt"} <= files
+    backbone = kbert.export(model, "keras", tmp_path / "keras") / "backbone"
+    ids = kbert.load_preset(backbone).tokenizer.tokenize(texts)[0]
+    theirs = model.preprocessor.tokenizer.tokenize(texts)[0]
+    np.testing.assert_array_equal(ids, theirs)
+
+
 def test_a_hidden_layer_that_transformers_has_is_written_as_its_own(tmp_path):
     import keras
 
@@ -279,8 +297,11 @@ def test_a_folder_that_transformers_wrote_gives_its_logits(family, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda f: (f / "config.json").unlink(), "holds no model: neither model.keras"),
-        (lambda f: (f / "config.json").write_text("{}"), "holds no model: neither"),
+        (lambda f: (f / "config.json").unlink(), "no model file in .*: neither model"),
+        (
+            lambda f: (f / "config.json").write_text("{}"),
+            "no model file in .*: neither",
+        ),
         (lambda f: (f / "config.json").write_text("{"), "is not valid JSON"),
         (lambda f: (f / "model.safetensors").rename(f / "a.bin"), "pickle"),
         (
@@ -300,7 +321,7 @@ def test_a_folder_that_transformers_wrote_gives_its_logits(family, tmp_path):
 def test_a_damaged_folder_is_one_sentence(spoil, sentence, tmp_path):
     folder = kbert.export(build_classifier(), "huggingface", tmp_path / "out")
     spoil(folder)
-    with pytest.raises(PresetError, match=sentence) as raised:
+    with pytest.raises((PresetError, FileNotFoundError), match=sentence) as raised:
         kbert.load_model(folder)
     assert "\n" not in str(raised.value)
 
@@ -660,7 +681,7 @@ def test_the_command_equals_the_function(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("place", "sentence"),
-    [("nowhere", "there is no model file"), ("empty", "holds no model: neither")],
+    [("nowhere", "there is no model file"), ("empty", "there is no model file in")],
 )
 def test_a_run_folder_that_is_none(place, sentence, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
