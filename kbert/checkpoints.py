@@ -72,8 +72,7 @@ def load_checkpoint(folder: Path, *, precision: Precision = "auto") -> Model:
     parts = _read_parts(preset, task, own.get("pooling"), folder)
     model = _build(parts, preset.name, task, _read_dropout(table), precision)
     model.task = task
-    names = [] if task == "answer" else _read_names(table)
-    model.label_names = tuple(names) or None
+    model.label_names = _read_names(table, task, len(parts.last[1]))
     metadata = own.get("metadata")
     model.metadata = dict(metadata) if isinstance(metadata, dict) else {}
     model.preprocessor = _build_preprocessor(preset, own, folder)
@@ -103,24 +102,28 @@ def _read_task(table: Mapping[str, Any], folder: Path) -> str:
     if tasks[0] != "classify":
         return tasks[0]
     problem = table.get("problem_type")
-    if problem is None and len(_read_names(table)) == 1:
+    names = table.get("id2label")
+    if problem is None and isinstance(names, dict) and len(names) == 1:
         return "regress"
     return _PROBLEMS.get(str(problem), "classify")
 
 
-def _read_names(table: Mapping[str, Any]) -> list[str]:
-    """Return the label names in the order of their ids; two where none are given."""
+def _read_names(
+    table: Mapping[str, Any], task: str, count: int
+) -> tuple[str, ...] | None:
+    """Return the label names in the order of their ids."""
+    if task in ("answer", "regress"):
+        return None
     names = table.get("id2label")
     if not isinstance(names, dict):
-        count = table.get("num_labels", 2)
-        return [f"LABEL_{index}" for index in range(count)]
-    try:
-        return [str(names[key]) for key in sorted(names, key=int)]
-    except ValueError as error:
+        return tuple(f"LABEL_{index}" for index in range(count))
+    if set(names) != set(map(str, range(count))):
         raise PresetError(
-            f"id2label in config.json has keys that are no numbers ({error}); "
-            "copy or download it again."
-        ) from error
+            f"id2label in config.json must name the ids 0 to {count - 1}, one an "
+            f"output of the head; it names {len(names)} others. Take both from one "
+            "checkpoint."
+        )
+    return tuple(str(names[str(index)]) for index in range(count))
 
 
 def _read_layer(arrays: Mapping[str, StoredArray], name: str, folder: Path) -> Layer:

@@ -314,7 +314,7 @@ def test_a_folder_that_transformers_wrote_gives_its_logits(family, tmp_path):
             lambda f: (f / "config.json").write_text(
                 (f / "config.json").read_text().replace('"0": ', '"no": ')
             ),
-            "keys that are no numbers",
+            "must name the ids 0 to 1, one an output",
         ),
     ],
 )
