@@ -650,6 +650,12 @@ def test_thresholds_are_said(tmp_path, caplog):
     assert "Thresholds were chosen for this model (0.4;" in caplog.text
 
 
+def test_another_precision_is_said(tmp_path, caplog):
+    model = build_classifier(precision="bfloat16")
+    kbert.export(model, "safetensors", tmp_path / "out")
+    assert "computes this model in bfloat16 here" in caplog.text
+
+
 def test_cleaning_is_said(tmp_path, caplog):
     model = build_classifier(clean="fixed")
     folder = kbert.export(model, "onnx", tmp_path / "out")
