@@ -180,6 +180,20 @@ def test_pairs_have_the_same_ids_and_probabilities(family, tmp_path):
     np.testing.assert_allclose(softmax(outputs["logits"]), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("size", [1e-4, 1e5])
+def test_scores_of_any_size_survive_the_mean(size, family, tmp_path):
+    model = build_task("regress", family, pooling="mean")
+    dense = model.layers[-1]
+    dense.set_weights([dense.kernel.numpy() * size, np.array([3 * size])])
+    folder = kbert.export(model, "huggingface", tmp_path / "out")
+    outputs, _ = run_theirs(folder)
+    expected = model.predict(TEXTS)
+    np.testing.assert_allclose(outputs["logits"], expected, rtol=1e-5, atol=1e-5 * size)
+    back = kbert.load_model(folder, precision="float32")
+    np.testing.assert_array_equal(back.predict(TEXTS), expected)
+
+
 def test_a_byte_level_vocabulary_gives_the_same_ids_everywhere(tmp_path):
     model = build_bytes_classifier()
     texts = ["the other  one", " caf\u00e9 <mask> \U0001f600", "", "a</s>the"]
