@@ -5,7 +5,8 @@ Keras nor torch. It does choose Keras's torch backend, so import it before Keras
 set `KERAS_BACKEND=torch`.
 """
 
-import importlib
+import importlib.abc
+import importlib.util
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -135,4 +136,45 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+class _KerasWatch(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Registers kbert's layers once Keras is imported, so that it can load them.
+
+    It stands in for Keras's own loader for the one import, then leaves.
+    """
+
+    _loader: Any = None
+
+    def find_spec(self, fullname, path=None, target=None):
+        """Find Keras, to be loaded by this."""
+        if fullname != "keras":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec("keras")
+        if spec is not None:
+            self._loader, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec):
+        """Create the module as its own loader does."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        """Run the module, then register what kbert's files hold."""
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        _register_layers()
+
+
+def _register_layers() -> None:
+    """Import what is registered with Keras, unless that is being done."""
+    own = [one for name, one in [*sys.modules.items()] if name.startswith("kbert.")]
+    specs = [getattr(one, "__spec__", None) for one in own]
+    if not any(getattr(spec, "_initializing", False) for spec in specs):
+        importlib.import_module("kbert.models")
+
+
 _choose_torch_backend()
+if sys.modules.get("keras") is not None:
+    _register_layers()
+else:
+    sys.meta_path.insert(0, _KerasWatch())

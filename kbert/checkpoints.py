@@ -20,7 +20,7 @@ from kbert.presets.variables import POOLER
 from kbert.rewriting import Layer, Weights, remove_mean_layer, undo_relu, undo_tanh
 from kbert.text import Preprocessor
 from kbert.text_model import Model
-from kbert.token_heads import build_spans
+from kbert.token_heads import SpanScores
 
 # The two dense layers that read the first token; BERT's first is its pooler.
 _HEADS = {
@@ -55,9 +55,16 @@ def load_checkpoint(folder: Path, *, precision: Precision = "auto") -> Model:
         `kbert.export` had rewritten for transformers is as it was before.
 
     Raises:
+        FileNotFoundError: the folder is none of transformers'.
         PresetError: a file is missing or damaged, or the model is of another kind.
     """
-    table = read_json(folder / "config.json")
+    table = read_json(folder / "config.json", optional=True)
+    if "architectures" not in table and "model_type" not in table:
+        raise FileNotFoundError(
+            f"there is no model file in {folder}: neither model.keras, which a "
+            "finished run has, nor the config.json of a folder that transformers "
+            "loads; check the path."
+        )
     task = _read_task(table, folder)
     own = table.get("kbert")
     own = own if isinstance(own, dict) else {}
@@ -65,8 +72,7 @@ def load_checkpoint(folder: Path, *, precision: Precision = "auto") -> Model:
     parts = _read_parts(preset, task, own.get("pooling"), folder)
     model = _build(parts, preset.name, task, _read_dropout(table), precision)
     model.task = task
-    names = [] if task == "answer" else _read_names(table)
-    model.label_names = tuple(names) or None
+    model.label_names = _read_names(table, task, len(parts.last[1]))
     metadata = own.get("metadata")
     model.metadata = dict(metadata) if isinstance(metadata, dict) else {}
     model.preprocessor = _build_preprocessor(preset, own, folder)
@@ -96,24 +102,28 @@ def _read_task(table: Mapping[str, Any], folder: Path) -> str:
     if tasks[0] != "classify":
         return tasks[0]
     problem = table.get("problem_type")
-    if problem is None and len(_read_names(table)) == 1:
+    names = table.get("id2label")
+    if problem is None and isinstance(names, dict) and len(names) == 1:
         return "regress"
     return _PROBLEMS.get(str(problem), "classify")
 
 
-def _read_names(table: Mapping[str, Any]) -> list[str]:
-    """Return the label names in the order of their ids; two where none are given."""
+def _read_names(
+    table: Mapping[str, Any], task: str, count: int
+) -> tuple[str, ...] | None:
+    """Return the label names in the order of their ids."""
+    if task in ("answer", "regress"):
+        return None
     names = table.get("id2label")
     if not isinstance(names, dict):
-        count = table.get("num_labels", 2)
-        return [f"LABEL_{index}" for index in range(count)]
-    try:
-        return [str(names[key]) for key in sorted(names, key=int)]
-    except ValueError as error:
+        return tuple(f"LABEL_{index}" for index in range(count))
+    if set(names) != set(map(str, range(count))):
         raise PresetError(
-            f"id2label in config.json has keys that are no numbers ({error}); "
-            "copy or download it again."
-        ) from error
+            f"id2label in config.json must name the ids 0 to {count - 1}, one an "
+            f"output of the head; it names {len(names)} others. Take both from one "
+            "checkpoint."
+        )
+    return tuple(str(names[str(index)]) for index in range(count))
 
 
 def _read_layer(arrays: Mapping[str, StoredArray], name: str, folder: Path) -> Layer:
@@ -187,7 +197,8 @@ def _build(
     dense = keras.layers.Dense(len(parts.last[1]), activation=activation, name=name)
     outputs = dense(features)
     if task == "answer":
-        outputs = build_spans(outputs, backbone.input["padding_mask"])
+        spans = SpanScores(name="spans")(outputs, backbone.input["padding_mask"])
+        outputs = keras.layers.Softmax(name="probabilities")(spans)
     model = Model(backbone.input, outputs, name="classifier")
     for layer, pair in (*values, (dense, parts.last)):
         layer.set_weights(list(pair))

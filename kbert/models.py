@@ -301,7 +301,7 @@ def load_model(
         The model, its text handling included. No code from the file is run.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or no model in the folder.
         PresetError: a folder's files are incomplete, damaged or of another kind.
         ValueError: the file is damaged, of a newer kbert, or not a kbert model.
     """

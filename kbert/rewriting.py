@@ -9,9 +9,9 @@ rounding of float32. All factors are powers of two, so the way back is exact.
   ReLU: the logits and their negatives are both kept, and their difference taken.
 - The mean: one transformer layer more, whose queries are zero, so that each token
   attends to all tokens alike. It adds the logits of the mean to the first token's
-  vector, which the layer before has scaled down to nothing. Layer norms would divide
-  by the spread of what they get: so logits stand there small, in pairs of opposite
-  sign, beside constants that alone make up the spread.
+  vector, which the layer before has scaled down to nothing. Layer norms divide by the
+  spread of what they get: so logits stand there small, in pairs of opposite sign,
+  beside constants that alone make up the spread.
 """
 
 from dataclasses import replace
@@ -26,7 +26,7 @@ Layer = tuple[np.ndarray, np.ndarray]  # kernel (inputs, outputs), bias (outputs
 
 _TANH_SCALE = np.float32(2.0**-14)
 _STATE_SCALE = np.float32(2.0**-40)  # of vectors below the layer that averages
-_LOGIT_SCALE = np.float32(2.0**-12)  # of logits beside its constants, which are 1
+_LARGEST_LOGIT = 2.0**-8  # beside the constants, which are 1
 _LAST_NORM = "feedforward_layer_norm"
 
 
@@ -67,19 +67,19 @@ def pass_relu(layer: Layer) -> tuple[Layer, Layer]:
     kernel, bias = layer
     hidden_dim, num_labels = kernel.shape
     _check_room(num_labels, hidden_dim // 2)
-    first = np.zeros((hidden_dim, hidden_dim), np.float32), np.zeros_like(kernel[:, 0])
+    first = np.zeros((hidden_dim, hidden_dim), np.float32)
     second = np.zeros_like(kernel)
     for sign, start in ((1, 0), (-1, num_labels)):
         stop = start + num_labels
-        first[0][:, start:stop], first[1][start:stop] = sign * kernel, sign * bias
+        first[:, start:stop] = sign * kernel
         second[start:stop] = sign * np.eye(num_labels, dtype=np.float32)
-    return first, (second, np.zeros_like(bias))
+    return (first, np.zeros(hidden_dim, np.float32)), (second, bias)
 
 
 def undo_relu(first: Layer, second: Layer) -> Layer | None:
     """Return the linear head that `pass_relu` rewrote, or `None` if it did not."""
     num_labels = len(second[1])
-    layer = first[0][:, :num_labels].copy(), first[1][:num_labels].copy()
+    layer = first[0][:, :num_labels].copy(), second[1]
     if 2 * num_labels > len(first[1]):
         return None
     expected = pass_relu(layer)
@@ -119,14 +119,15 @@ def add_mean_layer(
     attention = f"{top}/self_attention_layer"
     value, output = f"{attention}/value/kernel", f"{attention}/attention_output"
     added[value] = np.eye(hidden_dim, dtype=np.float32).reshape(shapes[value])
+    scale = _find_scale(config, weights, kernel)
     pairs = np.zeros((hidden_dim, hidden_dim), np.float32)
-    pairs[:, : 2 * num_labels] = _alternate(kernel * (_LOGIT_SCALE / _STATE_SCALE))
+    pairs[:, : 2 * num_labels] = _alternate(kernel * (scale / _STATE_SCALE))
     added[f"{output}/kernel"] = pairs.reshape(shapes[f"{output}/kernel"])
     constants = np.resize(np.array([1, -1], np.float32), hidden_dim)
-    constants[: 2 * num_labels] = _alternate(bias * _LOGIT_SCALE)
+    constants[: 2 * num_labels] = 0
     added[f"{output}/bias"] = constants
     weights = _scale_states(config, weights, _STATE_SCALE) | added
-    return taller, weights, _build_reader(config, num_labels)
+    return taller, weights, (_build_reader(config, num_labels, scale), bias)
 
 
 def remove_mean_layer(
@@ -149,11 +150,11 @@ def remove_mean_layer(
     if config.num_layers < 2 or 4 * num_labels > config.hidden_dim:
         return None
     lower = replace(config, num_layers=config.num_layers - 1)
+    scale = _read_scale(config, layer[0])
+    if scale is None:
+        return None
     kernel = weights[f"{output}/kernel"].reshape(config.hidden_dim, config.hidden_dim)
-    head = (
-        kernel[:, : 2 * num_labels : 2] * (_STATE_SCALE / _LOGIT_SCALE),
-        weights[f"{output}/bias"][: 2 * num_labels : 2] / _LOGIT_SCALE,
-    )
+    head = kernel[:, : 2 * num_labels : 2] * (_STATE_SCALE / scale), layer[1]
     kept = {path: weights[path] for path in variable_shapes(lower) if path in weights}
     kept = _scale_states(lower, kept, 1 / _STATE_SCALE)
     _, expected, reader = add_mean_layer(lower, kept, head)
@@ -176,16 +177,47 @@ def _scale_states(
     return weights | {name: weights[name] * np.float32(scale) for name in names}
 
 
-def _build_reader(config: EncoderConfig, num_labels: int) -> Layer:
-    """Return the head that reads logits out of the layer that averages."""
-    hidden_dim, epsilon = config.hidden_dim, config.layer_norm_epsilon
-    spread = (hidden_dim - 2 * num_labels) / hidden_dim  # variance of the constants
+def _find_scale(
+    config: EncoderConfig, weights: Weights, kernel: np.ndarray
+) -> np.float32:
+    """Return the power of two that makes the logits of any text small enough.
+
+    A layer norm's output, before its scale and offset, is as long as the root of its
+    width, and a mean of such vectors is no longer.
+    """
+    norm = f"transformer_layer_{config.num_layers - 1}/{_LAST_NORM}"
+    gamma, beta = (weights[f"{norm}/{kind}"] for kind in ("gamma", "beta"))
+    lengths = np.linalg.norm(gamma[:, None] * kernel, axis=0)
+    largest = np.abs(beta @ kernel) + lengths * np.sqrt(config.hidden_dim)
+    ratio = _LARGEST_LOGIT / max(float(largest.max()), 1e-6)
+    return np.float32(2.0 ** np.floor(np.log2(ratio)))
+
+
+def _compute_divisor(config: EncoderConfig, num_labels: int) -> float:
+    """Return what both layer norms divide by, which the constants alone decide."""
+    epsilon = config.layer_norm_epsilon
+    spread = (config.hidden_dim - 2 * num_labels) / config.hidden_dim
     again = spread / (spread + epsilon)  # after the first norm
-    divisor = np.sqrt((spread + epsilon) * (again + epsilon))
-    kernel = np.zeros((hidden_dim, num_labels), np.float32)
+    return float(np.sqrt((spread + epsilon) * (again + epsilon)))
+
+
+def _build_reader(
+    config: EncoderConfig, num_labels: int, scale: np.float32
+) -> np.ndarray:
+    """Return the kernel that reads logits out of the layer that averages."""
+    kernel = np.zeros((config.hidden_dim, num_labels), np.float32)
     both = _alternate(np.eye(num_labels, dtype=np.float32)).T / 2
-    kernel[: 2 * num_labels] = both * np.float32(divisor / _LOGIT_SCALE)
-    return kernel, np.zeros(num_labels, np.float32)
+    divisor = np.float32(_compute_divisor(config, num_labels))
+    kernel[: 2 * num_labels] = both * (divisor / scale)
+    return kernel
+
+
+def _read_scale(config: EncoderConfig, reader: np.ndarray) -> np.float32 | None:
+    """Return the scale that `_build_reader` was given, `None` if it made another."""
+    if not reader[0, 0] > 0:
+        return None
+    divisor = _compute_divisor(config, reader.shape[1])
+    return np.float32(2.0 ** np.round(np.log2(divisor / (2 * float(reader[0, 0])))))
 
 
 def _check_room(num_labels: int, most: int) -> None:

@@ -30,20 +30,6 @@ class SpanScores(keras.layers.Layer):
         return (scores_shape[0], 2, scores_shape[1])
 
 
-def build_spans(scores, padding_mask):
-    """Make probabilities of the scores of first and last tokens.
-
-    Args:
-        scores: Keras tensor (batch, length, 2).
-        padding_mask: Keras tensor (batch, length).
-
-    Returns:
-        Keras tensor (batch, 2, length); each row sums to 1.
-    """
-    spans = SpanScores(name="spans")(scores, padding_mask)
-    return keras.layers.Softmax(name="probabilities")(spans)
-
-
 @keras.saving.register_keras_serializable(package="kbert")
 class SpanAccuracy(keras.metrics.MeanMetricWrapper):
     """Share of the windows whose first and last token are both right.

@@ -1,12 +1,16 @@
 """Small models of every task, family and head, with weights that tell them apart."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import tiny
+from tokenizers.pre_tokenizers import ByteLevel
 
 import kbert
 from kbert.models import pool
-from kbert.token_heads import build_spans
+from kbert.text import Tokenizer
+from kbert.token_heads import SpanScores
 
 TEXTS = [
     "the film was good",
@@ -23,7 +27,24 @@ def build_classifier(family="bert", pooling="mean", head="linear", **changes):
     model = tiny.build_model(
         family, pooling=pooling, head=head, compile=False, **changes
     )
-    return draw(model)
+    draw(model)
+    kernel, bias = model.layers[-1].get_weights()
+    logits = np.log(model.predict(TEXTS))
+    model.layers[-1].set_weights([kernel, bias - logits.mean(0)])
+    return model
+
+
+def build_bytes_classifier():
+    """Return a RoBERTa classifier with a byte-level vocabulary, as real ones have."""
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", *sorted(ByteLevel.alphabet())]
+    pieces += ["th", "\u0120th", "\u0120the", "<mask>"]
+    merges = ["t h", "\u0120 th", "\u0120th e"]
+    ids = {piece: index for index, piece in enumerate(pieces)}
+    size = {"vocabulary_size": len(pieces), "max_sequence_length": 80}
+    preset = dataclasses.replace(
+        tiny.build_preset("roberta", **size), tokenizer=Tokenizer.from_bpe(ids, merges)
+    )
+    return draw(kbert.build_classifier(preset, ["no", "yes"], precision="float32"))
 
 
 def build_task(task: str, family="bert", **changes):
@@ -36,7 +57,8 @@ def build_task(task: str, family="bert", **changes):
     units = {"multilabel": 3, "regress": 1, "tag": 5, "answer": 2}[task]
     outputs = keras.layers.Dense(units, activation=ENDINGS.get(task))(features)
     if task == "answer":
-        outputs = build_spans(outputs, backbone.input["padding_mask"])
+        spans = SpanScores(name="spans")(outputs, backbone.input["padding_mask"])
+        outputs = keras.layers.Softmax(name="probabilities")(spans)
     model = kbert.Model(backbone.input, outputs)
     model.task = task
     model.preprocessor = kbert.Preprocessor(

@@ -192,12 +192,20 @@ def test_a_run_folder_loads_as_its_model(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_file_opens_in_a_plain_keras_process_that_imports_kbert(saved, monkeypatch):
-    monkeypatch.setenv("MODEL", str(saved))
+@pytest.mark.parametrize("imports", ["kbert, keras", "keras, kbert"])
+def test_a_file_opens_in_a_plain_keras_process_that_imports_kbert(imports, saved):
     printed = tiny.run_python(
-        "import os, kbert, keras\n"
+        f"import os, {imports}\n"
         "model = keras.saving.load_model(os.environ['MODEL'])\n"
-        f"print(model.predict({TEXTS!r}).tobytes().hex())"
+        f"print(model.predict({TEXTS!r}).tobytes().hex())",
+        MODEL=str(saved),
+        KERAS_BACKEND="torch",
     )
     expected = kbert.load_model(saved).predict(TEXTS)
     assert printed.strip().splitlines()[-1] == expected.tobytes().hex()
+
+
+@pytest.mark.slow
+def test_keras_may_first_be_imported_by_any_part_of_kbert():
+    code = "import kbert.engine.backbone, sys; print('kbert.models' in sys.modules)"
+    assert tiny.run_python(code + "; import kbert.models") == "False\n"

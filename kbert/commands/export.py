@@ -64,4 +64,5 @@ def run(flags: Flags) -> None:
         written = {"out": str(out), "format": flags.format, "files": files}
         print(json.dumps({**written, "bytes": size}, ensure_ascii=False))
         return
-    print(f"Wrote {out} ({flags.format}, {size / 1e6:.1f} MB): {', '.join(files)}")
+    listed = ", ".join(files)
+    print(f"Wrote {out} ({flags.format}, {size / 1e6:.1f} MB): {listed}")

@@ -5,11 +5,19 @@ import json
 from kbert.exporting.head import Head
 from kbert.models import Model
 
-_PIPELINES = {"tag": "token-classification", "answer": "question-answering"}
-_INPUTS = {
-    "tag": '"a text with words to label"',
-    "answer": 'question="a question?", context="a text that answers it"',
-}
+_TRANSFORMERS_OF_ANSWERS = """\
+```python
+import torch
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(".")
+model = AutoModelForQuestionAnswering.from_pretrained(".").eval()
+inputs = tokenizer("a question?", "a text that answers it", return_tensors="pt")
+with torch.no_grad():
+    outputs = model(**inputs)
+first, last = int(outputs.start_logits.argmax()), int(outputs.end_logits.argmax())
+print(repr(tokenizer.decode(inputs["input_ids"][0, first : last + 1])))
+```"""
 
 _TRANSFORMERS = """\
 ```python
@@ -84,9 +92,15 @@ def write_example(format: str, model: Model, head: Head | None) -> str:
     if format == "safetensors":
         return _SAFETENSORS
     if format == "huggingface":
-        inputs = _INPUTS.get(head.task, '["a text"], truncation=True')
-        task = _PIPELINES.get(head.task, "text-classification")
-        return _TRANSFORMERS.format(pipeline=task, inputs=inputs)
+        if head.task == "answer":
+            return _TRANSFORMERS_OF_ANSWERS
+        if head.task == "tag":
+            return _TRANSFORMERS.format(
+                pipeline="token-classification", inputs='"a text with words to label"'
+            )
+        return _TRANSFORMERS.format(
+            pipeline="text-classification", inputs='["a text"], truncation=True'
+        )
     return _write_onnx_example(model, head)
 
 

@@ -141,6 +141,18 @@ def _describe(model: Model, format: str) -> list[str]:
             f"Texts longer than {model.preprocessor.max_length} tokens were read by "
             f"{method} in kbert; other libraries cut them off."
         )
+    precision = str(model.backbone.compute_precision).removeprefix("torch.")
+    if precision != "float32":
+        notes.append(
+            f"kbert computes this model in {precision} here, other libraries in "
+            "float32: their probabilities differ by rounding."
+        )
+    thresholds = model.metadata.get("thresholds")
+    if thresholds:
+        notes.append(
+            f"Thresholds were chosen for this model ({', '.join(map(str, thresholds))}"
+            "; in config.json, under kbert); other libraries decide without them."
+        )
     return list(filter(None, notes))
 
 

@@ -70,17 +70,16 @@ def describe_rewriting(head: Head) -> str | None:
     if head.pooling == "mean":
         return (
             "Transformers' classes read the first token only, so the mean over tokens "
-            "is one transformer layer more, with equal attention to every token: the "
-            "probabilities are the same in float32 and bfloat16, but not in float16, "
-            "and the folder is for prediction; to train on, load it with "
+            "is one transformer layer more, which attends to every token alike. The "
+            "probabilities are the same; load the folder in float32 or bfloat16, as "
+            "float16 cannot hold the layer's numbers, and to train on, load it with "
             "kbert.load_model, which takes the layer off again."
         )
     if head.pooling == "cls" and not head.hidden:
         return (
             "Transformers' classes read the first token through a dense layer more, "
-            "which is written so that it changes nothing; the folder is for "
-            "prediction in float32 or bfloat16; to train on, load it with "
-            "kbert.load_model."
+            "which is written so that it changes nothing; to train on, load the folder "
+            "with kbert.load_model, which takes the layer off again."
         )
     return None
 
