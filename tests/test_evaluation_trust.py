@@ -318,6 +318,7 @@ def test_columns_make_groups():
     assert evaluation.group_values([True, False]) == ["True", "False"]
     numbers = evaluation.group_values([None, *np.arange(100.0)])
     assert numbers[0] == "(missing)" and len(set(numbers)) == 5
+    assert "1990 to 2014" in evaluation.group_values(list(range(1990, 2090)))
     assert evaluation.group_values([]) == []
 
 
