@@ -399,7 +399,8 @@ def test_pairs_and_independent_labels_have_a_baseline_too():
         def __init__(self, seed):
             texts, labels = tiny.write_texts(80, seed)
             self.texts, self.text_pairs = ["the film"] * 80, texts
-            self.labels = np.stack([labels, 1 - labels, np.ones(80, int)], axis=1)
+            # Of floats, as independent labels are trained on.
+            self.labels = np.stack([labels, 1 - labels, np.ones(80)], axis=1)
 
         def __len__(self):
             return 80
