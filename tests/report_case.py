@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from kbert import evaluation
-from kbert.report import Run
+from kbert.report import Run, Trust
 
 ENVIRONMENT = {
     "python": "3.11.0",
@@ -81,3 +81,58 @@ def make_run(
         "utc": "2026-01-02T03:04:05+00:00",
     }
     return Run(**{**fields, **changes})
+
+
+def make_trust(text: str = "a fine day", num_rows: int = 120) -> Trust:
+    """Make everything a report says about trust, with a text wherever one can be."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(num_rows) % 2
+    scores = np.clip(rng.normal(0.3 + 0.4 * labels, 0.2), 0.01, 0.99)
+    probabilities = np.stack([1 - scores, scores], axis=1)
+    curve = evaluation.threshold_curve(labels, scores)
+    figures = evaluation.measure_calibration(labels, probabilities)
+    word = {"attribution": 1.5, "part": "text", "start": 0, "end": len(text)}
+    difference = {"value": -0.05, "low": -0.09, "high": -0.01}
+    row = {"model": 0.8, "baseline": 0.85, "difference": difference}
+    return Trust(
+        split="test",
+        num_examples=num_rows,
+        fitted_on="validation",
+        labels=labels,
+        probabilities=probabilities,
+        probabilities_before=probabilities,
+        calibration={"temperature": 1.5, "before": figures, "after": figures},
+        thresholds=[
+            {
+                "label_name": text, "by": "f1", "cost_false_positive": 1.0,
+                "cost_false_negative": 1.0, "threshold": 0.4,
+                "chosen": curve.measure(0.4), "half": curve.measure(0.5),
+                "points": [curve.describe(i) for i in range(len(curve.thresholds))],
+            }
+        ],
+        slices=[
+            {
+                "name": text,
+                "groups": evaluation.slice_metrics(
+                    labels, probabilities, [text] * num_rows
+                ),
+                "num_left_out": 0,
+            }
+        ],
+        confusions=evaluation.find_confusions(
+            labels, probabilities, [text] * num_rows, [text, "other"]
+        ),
+        explanations=[
+            {
+                "row": 3, "label_name": text, "target": text, "texts": [text],
+                "words": [{"text": text, **word}], "probability": 0.9, "value": 1.5,
+                "baseline_value": 0.0, "gap": 0.01, "num_steps": 32, "converged": True,
+                "num_left_out": 0,
+            }
+        ],
+        baseline={
+            "name": text, "split": "test", "num_examples": num_rows, "seconds": 1.0,
+            "figures": {"accuracy": row}, "verdict": "worse", "sentence": text,
+        },
+        notes=[text],
+    )  # fmt: skip

@@ -318,6 +318,7 @@ def test_columns_make_groups():
     assert evaluation.group_values([True, False]) == ["True", "False"]
     numbers = evaluation.group_values([None, *np.arange(100.0)])
     assert numbers[0] == "(missing)" and len(set(numbers)) == 5
+    assert "1990 to 2014" in evaluation.group_values(list(range(1990, 2090)))
     assert evaluation.group_values([]) == []
 
 
@@ -398,7 +399,8 @@ def test_pairs_and_independent_labels_have_a_baseline_too():
         def __init__(self, seed):
             texts, labels = tiny.write_texts(80, seed)
             self.texts, self.text_pairs = ["the film"] * 80, texts
-            self.labels = np.stack([labels, 1 - labels, np.ones(80, int)], axis=1)
+            # Of floats, as independent labels are trained on.
+            self.labels = np.stack([labels, 1 - labels, np.ones(80)], axis=1)
 
         def __len__(self):
             return 80

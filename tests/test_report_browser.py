@@ -10,7 +10,7 @@ import threading
 
 import pytest
 from record_case import make_record
-from report_case import make_run
+from report_case import make_run, make_trust
 
 from kbert import report
 from kbert.recipes import comparison
@@ -122,6 +122,22 @@ def test_a_report_on_several_trials_does_nothing_either(browser, proxy, tmp_path
     links = re.findall(r"<a [^>]*>", page)
     assert links == [f'<a href="{v}-seed42/report.html">' for v in ("fixed", "none")]
     assert "pwned" in page and "<footer>" in page and page.count("<svg") == 2
+    assert not [request for request in asked if not BROWSERS_OWN.search(request)]
+
+
+def test_what_it_says_about_trust_does_nothing_either(browser, proxy, tmp_path):
+    address, asked = proxy
+    attack = " ".join(HOSTILE[:-1])
+    check = {"kind": attack, "count": 1, "rows": [attack], "advice": attack}
+    run = make_run(trust=make_trust(attack), checks=[check])
+    folder = report.RunFolder.create(tmp_path / "run")
+    report.write_report(folder, run)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        page = dump(browser, address, folder.path / "report.html", profile)
+    assert re.findall(r"<title>(.*?)</title>", page, re.S) == [run.title]
+    assert not re.search(r"<(script|img|iframe|b onload|svg onload)\b", page)
+    assert set(re.findall(r'<a [^>]*href="(.)', page)) == {"#"}
+    assert "pwned" in page and "<footer>" in page
     assert not [request for request in asked if not BROWSERS_OWN.search(request)]
 
 

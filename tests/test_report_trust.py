@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from report_case import make_run
+from report_case import make_run, make_trust
 
 import kbert
 from kbert import evaluation, report
@@ -319,30 +319,15 @@ def test_coloured_words_have_contrast_in_light_and_dark(theme):
     assert contrast(colors["warn"], colors["warn-tint"]) >= 4.5
 
 
-def test_hostile_words_groups_and_findings_are_shown_and_do_nothing(assessed):
+def test_hostile_words_groups_and_findings_are_shown_and_do_nothing():
     attack = "<script>x</script>\x00\u202e|`*"
-    trust = assessed[2]
-    explanation = dict(trust.explanations[0])
-    word = {"text": attack, "attribution": 1.0, "part": "text", "start": 0,
-            "end": len(attack)}  # fmt: skip
-    explanation |= {"texts": [attack], "words": [word], "target": attack}
-    group = trust.slices[0]["groups"][0] | {"group": attack}
-    confusion = trust.confusions[0] | {"label_name": attack}
-    hostile = report.Trust(
-        **{
-            **vars(trust),
-            "explanations": [explanation],
-            "slices": [{"name": attack, "groups": [group], "num_left_out": 0}],
-            "confusions": [confusion],
-            "notes": [attack],
-        }
-    )
     check = {"kind": attack, "count": 1, "rows": [attack], "advice": attack}
-    run = make_trusted_run(hostile, checks=[check])
+    run = make_run(trust=make_trust(attack), checks=[check])
     page, text = report.render_html(run), report.render_markdown(run)
     assert "<script" not in page and "\x00" not in page and "\u202e" not in page
-    assert "&lt;script&gt;x" in page
+    assert page.count("&lt;script&gt;x") > 15
     assert "<script" not in text and "\u202e" not in text
+    assert text.startswith("> **&lt;script&gt;x")
     json.dumps(run.to_json())
 
 

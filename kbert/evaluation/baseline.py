@@ -102,7 +102,7 @@ def _train(train: "Split", part: "Split", num_columns: int) -> tuple[np.ndarray,
     """Train on one part and predict another."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    labels = np.asarray(train.labels)
+    labels = np.asarray(train.labels).astype(np.int64)
     vectorizer = TfidfVectorizer(
         ngram_range=(1, 2),
         token_pattern=r"\b\w+\b",

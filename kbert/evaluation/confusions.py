@@ -68,13 +68,19 @@ def find_confusions(
                 "count": int(counts[place]),
                 "share": float(counts[place] / totals[label]),
                 "examples": [
-                    {
-                        "row": int(row if rows is None else rows[row]),
-                        "text": texts[row][:_NUM_CHARACTERS],
-                        "probability": float(confidence[row]),
-                    }
-                    for row in surest[:num_examples]
+                    _take_example(row, texts, confidence, rows)
+                    for row in surest[:num_examples].tolist()
                 ],
             }
         )
     return found
+
+
+def _take_example(
+    row: int, texts: Sequence[str], confidence: np.ndarray, rows: Any
+) -> dict[str, Any]:
+    return {
+        "row": int(row if rows is None else rows[row]),
+        "text": texts[row][:_NUM_CHARACTERS],
+        "probability": float(confidence[row]),
+    }

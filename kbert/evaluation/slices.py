@@ -113,7 +113,8 @@ def _bin(values: np.ndarray, num_bins: int, unit: str) -> list[str]:
     names = {}
     for number in np.unique(bins):
         inside = values[bins == number]
-        low, high = (f"{end:,.6g}" for end in (inside.min(), inside.max()))
+        # No thousands separator: a column may hold years.
+        low, high = (f"{end:.6g}" for end in (inside.min(), inside.max()))
         words = low if low == high else f"{low} to {high}"
         names[number] = f"{words} {unit}".strip()
     return [names[number] for number in bins]

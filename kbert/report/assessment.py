@@ -171,23 +171,24 @@ def _choose(
     if labels.ndim == 1 and fitted.shape[1] != 2:
         return []
     columns = range(fitted.shape[1]) if labels.ndim == 2 else [1]
+    costs = {
+        "cost_false_positive": false_positive,
+        "cost_false_negative": false_negative,
+    }
     found = []
     for column in columns:
-        costs = {
-            "cost_false_positive": false_positive,
-            "cost_false_negative": false_negative,
-        }
-        flags = [
-            one[:, column] if one.ndim == 2 else one == column
-            for one in (labels, trust.labels)
-        ]
-        curve = evaluation.threshold_curve(flags[0], fitted[:, column], **costs)
-        shown = evaluation.threshold_curve(
-            flags[1], trust.probabilities[:, column], **costs
+        curve, shown = (
+            evaluation.threshold_curve(
+                one[:, column] if one.ndim == 2 else one == column,
+                probabilities[:, column],
+                **costs,
+            )
+            for one, probabilities in (
+                (labels, fitted),
+                (trust.labels, trust.probabilities),
+            )
         )
         best = float(curve.thresholds[curve.best(by)])
-        last = len(curve.thresholds) - 1
-        kept = np.unique(np.linspace(0, last, min(last + 1, _MAX_POINTS)).astype(int))
         found.append(
             {
                 "label_name": work.names[column],
@@ -196,10 +197,17 @@ def _choose(
                 "threshold": best,
                 "chosen": shown.measure(best),
                 "half": shown.measure(0.5),
-                "points": [curve.describe(index) for index in kept],
+                "points": _take_points(curve),
             }
         )
     return found
+
+
+def _take_points(curve: evaluation.ThresholdCurve) -> list[dict[str, Any]]:
+    """Take points of a curve, evenly over its thresholds."""
+    last = len(curve.thresholds) - 1
+    kept = np.unique(np.linspace(0, last, min(last + 1, _MAX_POINTS)).astype(int))
+    return [curve.describe(index) for index in kept]
 
 
 # === Measured on the test part ===
