@@ -3,7 +3,7 @@
 Run:    python -m benchmarks.tables            write them
         python -m benchmarks.tables --check    exit with 1 if they are stale
 
-The block between the two markers is replaced in every document that has them.
+The blocks between two markers are replaced in every document that has them.
 """
 
 import argparse
@@ -20,9 +20,10 @@ from benchmarks.records import RESULTS, read_records
 from benchmarks.workloads import ROOT, SOURCES
 
 START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
-DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+LONG_TEXTS = ROOT / "docs" / "long-texts.md"
+DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", LONG_TEXTS)
 PLOTS = ROOT / "benchmarks" / "plots"
-_BLOCK = re.compile(re.escape(START) + r"\n.*?" + re.escape(END), re.DOTALL)
+LONG_TEXT_MARKERS = "<!-- long-texts:start -->", "<!-- long-texts:end -->"
 _EMPTY = "No records yet. `python -m benchmarks.training` makes one.\n"
 
 
@@ -64,13 +65,20 @@ def find_stale(
         text = document.read_text(encoding="utf-8")
         # A relative path, as the plots are reached from the document.
         prefix = os.path.relpath(folder, document.parent)
-        block = f"{START}\n{render(records, drawn, prefix)}{END}"
-        wanted[document] = _BLOCK.sub(lambda _, block=block: block, text)
+        text = _replace(text, START, END, render(records, drawn, prefix))
+        long_texts = render_long_texts(records)
+        wanted[document] = _replace(text, *LONG_TEXT_MARKERS, long_texts)
     return {
         path: text
         for path, text in wanted.items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
     }
+
+
+def _replace(text: str, start: str, end: str, block: str) -> str:
+    """Put a block between two markers, if the text has them."""
+    between = re.compile(re.escape(start) + r"\n.*?" + re.escape(end), re.DOTALL)
+    return between.sub(lambda _: f"{start}\n{block}{end}", text)
 
 
 def draw_plots(records: list[dict]) -> dict[str, str]:
@@ -123,6 +131,35 @@ def render(records: list[dict], drawn: Iterable[str], prefix: str) -> str:
     note = (
         "kbert's speed over the other's: median, and lowest to highest of the pairs of "
         "repeats. † short of its goal. * not the workload's real texts: bundled sample."
+    )
+    return "\n".join([*lines, "", note, ""])
+
+
+def render_long_texts(records: list[dict]) -> str:
+    """Return the table of the newest record about texts that are too long."""
+    measured = [one for one in records if one["benchmark"] == "long_texts"]
+    if not measured:
+        return _EMPTY
+    result = measured[-1]["result"]
+    columns = ["accuracy", "only it is right", "only it is wrong", "tokens read"]
+    lines = _head(["long_text", *columns, "training, s"])
+    for way, found in result["ways"].items():
+        only = ["", ""]
+        if way != result["against"]:
+            only = [str(found["only_right"]), str(found["only_wrong"])]
+        cells = [_format_mean(found | {"mean": found["accuracy"]}), *only]
+        cells += [f"{found['tokens_read']:.0%}", f"{found['seconds']:,.0f}"]
+        lines.append(_line([way, *cells]))
+    rows, preset = result["rows"], result["preset"]
+    note = (
+        f"{preset}, max_length {result['max_length']}; {rows['train']:,} reviews of "
+        f"all lengths to train on, {result['epochs']} epochs, batches of "
+        f"{measured[-1]['config']['batch_size']}, learning rate "
+        f"{result['learning_rate']:g}, {len(result['seeds'])} seed(s); accuracy on "
+        f"{rows['held_out']:,} test reviews, all over {result['max_length']} tokens; "
+        f"always naming the more frequent class would give "
+        f"{result['majority_accuracy']:.3f}. “Only it” is against "
+        f"{result['against']}. {measured[-1]['device']}."
     )
     return "\n".join([*lines, "", note, ""])
 
@@ -210,6 +247,13 @@ def _render_others(records: list[dict]) -> list[str]:
             lines.append(_line([what, "exponents", shown]))
         elif name == "quality":
             lines.append(_render_quality(result))
+        elif name == "long_texts":
+            shown = [
+                f"{way} {_format_mean(found | {'mean': found['accuracy']})}"
+                for way, found in result["ways"].items()
+            ]
+            what = what.replace("_", " ")
+            lines.append(_line([what, "accuracy", ", ".join(shown)]))
         elif name == "devices" and result["ratio"]:
             lines.append(_line([what, "CPU", f"{result['ratio']:.1f} on the GPU"]))
     return [*_head(["other", "against", "kbert"]), *sorted(lines)] if lines else []

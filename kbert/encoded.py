@@ -172,7 +172,9 @@ class Encoded:
                 arrays[name] = mask.astype(np.int32)
         return arrays
 
-    def _pad_windows(self, windows: Windows, length: int | None):
+    def _pad_windows(
+        self, windows: Windows, length: int | None
+    ) -> dict[str, np.ndarray]:
         """Pad windows like rows of their own, and stack those of a row."""
         counts = windows.count(self.lengths)
         rows = self._cut(windows, counts).pad(length)

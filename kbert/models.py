@@ -127,6 +127,11 @@ def build_classifier(
     backbone = load_backbone(preset, precision=precision, load_weights=load_weights)
     inputs = rows = backbone.input
     join = None
+    if preprocessor.windows is None and window_pooling != "mean":
+        raise ValueError(
+            "window_pooling is for long_text='windows'; received "
+            f"long_text={long_text!r}. Leave it out or change it."
+        )
     if preprocessor.windows is not None:
         inputs = add_windows(backbone.input)
         rows = SplitWindows(name="split_windows")(inputs)

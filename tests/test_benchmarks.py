@@ -33,6 +33,7 @@ FAST = [
     f"scaling --axis batch {QUICK}",
     f"quality --workload tweets --against trainer --seeds 2 {QUICK}",
     f"quality --workload mrpc --against float32 --seeds 1 {QUICK}",
+    f"long_texts {QUICK}",
 ]
 SLOW = [
     f"training --workload tweets --against keras --no-memory {QUICK}",

@@ -30,7 +30,15 @@ HEAVY = (
 # Lower layers never import higher ones. Modules of one row may import each other.
 LAYERS = (
     ("data",),
-    ("augmentation", "cleaning", "tokenizer", "encoded", "text"),
+    (
+        "augmentation",
+        "cleaning",
+        "tokenizer",
+        "ragged",
+        "long_texts",
+        "encoded",
+        "text",
+    ),
     ("presets", "engine"),
     (
         "rows",

@@ -111,5 +111,5 @@ def _take(values: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
     part = values.flatten(0, 1)[send(windows, values.device)]
     host = getattr(values, "_kbert_host", None)
     if host is not None:
-        part._kbert_host = host.flatten(0, 1)[windows]  # type: ignore[attr-defined]
+        part._kbert_host = host.flatten(0, 1)[windows]
     return part
