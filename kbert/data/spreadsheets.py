@@ -55,7 +55,7 @@ def read_spreadsheet(
         for place, name in enumerate(frame.columns)
     ]
     table = pa.table(columns, names=[str(name) for name in frame.columns])
-    notes = ()
+    notes: tuple[str, ...] = ()
     if len(sheets) > 1:
         notes = (
             f"{path.name} has {len(sheets)} sheets; the first, {sheets[0]!r}, is read: "

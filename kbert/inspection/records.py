@@ -12,6 +12,7 @@ from typing import IO
 
 import pyarrow as pa
 
+from kbert.data.encodings import choose_encoding
 from kbert.data.files import DELIMITERS, JSON_SUFFIXES, PARQUET_SUFFIXES, Reading
 
 Values = Mapping[int, Mapping[str, str]]  # row to column to new text
@@ -50,7 +51,7 @@ def copy_records(
     suffix = path.suffix.lower()
     if suffix in PARQUET_SUFFIXES and reading.delimiter is None:
         return _copy_parquet(path, out, dropped, values)
-    codec = _find_codec(path, reading.encoding)
+    codec = _find_codec(path, choose_encoding(path, reading.encoding)[0])
     with (
         path.open(encoding=codec, newline="") as file,
         out.open("w", encoding=codec, newline="") as target,

@@ -180,7 +180,7 @@ def read_questions(
     is_path = isinstance(source, str | Path)
     if is_path and Path(source).suffix.lower() in _JSON_SUFFIXES:
         path = Path(source)
-        content, digest = read_text(path, (reading or {}).get("encoding", "utf-8"))
+        content, digest = read_text(path, (reading or {}).get("encoding"))
         squad = _parse_squad(content)
         if squad is not None:
             rows, words = _read_articles(squad, path), f"SQuAD file {path}"

@@ -59,7 +59,7 @@ def guess_by_format(request: Request) -> tuple[str, str] | None:
     suffix = Path(source).suffix.lower()
     if suffix not in (*_CONLL_SUFFIXES, *JSON_SUFFIXES):
         return None
-    encoding = request.reading.get("encoding", "utf-8")
+    encoding = request.reading.get("encoding") or "utf-8"
     with open(source, encoding=encoding, errors="replace") as file:
         head = file.read(_HEAD_CHARACTERS)
     if suffix in JSON_SUFFIXES:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from kbert.data.encodings import check_decodes, text_encoding
+from kbert.data.encodings import check_decodes, choose_encoding
 from kbert.data.files import suggest
 from kbert.data.findings import NUM_EXAMPLES, Example, Finding, Findings
 
@@ -148,12 +148,12 @@ def _find_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def read_text(path: Path, encoding: str = "utf-8") -> tuple[str, str]:
+def read_text(path: Path, encoding: str | None = None) -> tuple[str, str]:
     """Read a whole text file.
 
     Args:
         path: of the file.
-        encoding: of its text; a UTF-8 byte order mark is skipped.
+        encoding: of its text; `None`: UTF-8, or UTF-16 with a byte order mark.
 
     Returns:
         Its text, line ends as they are, and its bytes' SHA-256 (hexadecimal).
@@ -166,7 +166,7 @@ def read_text(path: Path, encoding: str = "utf-8") -> tuple[str, str]:
         folder = path.parent
         names = [one.name for one in folder.iterdir()] if folder.is_dir() else []
         raise FileNotFoundError(f"there is no file {path}{suggest(path.name, names)}")
-    codec = text_encoding(path, encoding)
+    codec, _ = choose_encoding(path, encoding)
     check_decodes(path, codec)
     content = path.read_bytes()
     text = content.decode(codec).removeprefix("\ufeff")
@@ -175,7 +175,7 @@ def read_text(path: Path, encoding: str = "utf-8") -> tuple[str, str]:
     return text, hashlib.sha256(content).hexdigest()
 
 
-def read_lines(path: Path, encoding: str = "utf-8") -> tuple[Iterator[str], str]:
+def read_lines(path: Path, encoding: str | None = None) -> tuple[Iterator[str], str]:
     """Read the lines of a text file; see `read_text`."""
     text, digest = read_text(path, encoding)
     return (line.rstrip("\r") for line in text.split("\n")), digest

@@ -177,7 +177,7 @@ def read_sentences(
         FileNotFoundError: there is no such file.
         ValueError: a line is wrong; the sentence names it.
     """
-    encoding = (reading or {}).get("encoding", "utf-8")
+    encoding = (reading or {}).get("encoding")
     if not isinstance(source, str | Path):
         return _read_object(source, text, label)
     path = Path(source)
