@@ -75,9 +75,8 @@ class TextRows:
             ValueError: a label has no name in `label_names`.
         """
         labels, texts = name_to_id(self.labels, label_names), self._texts
-        is_own = isinstance(texts, Split) and labels is texts.labels
-        if is_own and label_names and labels is not None:
-            if set(texts.label_names) & set(label_names):
+        if labels is not None and isinstance(texts, Split) and label_names:
+            if labels is texts.labels and set(texts.label_names) & set(label_names):
                 ids = name_to_id(np.array(texts.label_names), label_names)
                 labels = ids[labels] if labels.ndim == 1 else labels[:, np.argsort(ids)]
         return TextRows(texts, labels, self.weights)
