@@ -28,7 +28,7 @@ commands:
 {commands}
 
 flags:
-  --help                   this page; kbert COMMAND --help: every flag of a command
+  --help                   this page; after a command: all of its flags
   --version                the version
   --print-completion SHELL completion for bash, zsh or fish, to be sourced
 
