@@ -133,7 +133,7 @@ class Multilabel(Task):
 
 
 def _join(chosen: np.ndarray, names: Sequence[str]) -> str:
-    return _MARK.join(names[label] for label in np.flatnonzero(chosen))
+    return _MARK.join(names[label] for label in np.flatnonzero(chosen).tolist())
 
 
 TASK = Multilabel()
