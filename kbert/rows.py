@@ -78,7 +78,8 @@ class TextRows:
         if labels is not None and isinstance(texts, Split) and label_names:
             if labels is texts.labels and set(texts.label_names) & set(label_names):
                 ids = name_to_id(np.array(texts.label_names), label_names)
-                labels = ids[labels] if labels.ndim == 1 else labels[:, np.argsort(ids)]
+                own = np.asarray(labels)
+                labels = ids[own] if own.ndim == 1 else own[:, np.argsort(ids)]
         return TextRows(texts, labels, self.weights)
 
     def weigh(self, class_weight: Mapping[int, float] | None) -> "TextRows":

@@ -12,7 +12,7 @@ from kbert import cli
 COMMANDS = {
     "train": "FILE            train a model on labelled texts, and report on it",
     "evaluate": "RUN FILE        measure it on other labelled texts",
-    "predict": "RUN FILE        add predictions to a table (-: from standard input)",
+    "predict": "RUN FILE        add predictions to a table (-: texts on stdin)",
     "report": "RUN             show what was measured, and where the report is",
     "presets": "                list the encoders to start from",
 }
@@ -28,7 +28,7 @@ commands:
 {commands}
 
 flags:
-  --help                   this page; kbert COMMAND --help: every flag of a command
+  --help                   this page; after a command: all of its flags
   --version                the version
   --print-completion SHELL completion for bash, zsh or fish, to be sourced
 
