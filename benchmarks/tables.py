@@ -142,13 +142,14 @@ def render_long_texts(records: list[dict]) -> str:
         return _EMPTY
     result = measured[-1]["result"]
     columns = ["accuracy", "only it is right", "only it is wrong", "tokens read"]
-    lines = _head(["long_text", *columns, "training, s"])
+    lines = _head(["long_text", *columns, "training time"])
+    base = result["ways"][result["against"]]["seconds"]
     for way, found in result["ways"].items():
         only = ["", ""]
         if way != result["against"]:
             only = [str(found["only_right"]), str(found["only_wrong"])]
         cells = [_format_mean(found | {"mean": found["accuracy"]}), *only]
-        cells += [f"{found['tokens_read']:.0%}", f"{found['seconds']:,.0f}"]
+        cells += [f"{found['tokens_read']:.0%}", f"× {found['seconds'] / base:.1f}"]
         lines.append(_line([way, *cells]))
     rows, preset = result["rows"], result["preset"]
     note = (

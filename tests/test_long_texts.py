@@ -286,6 +286,7 @@ def test_class_weights_are_weights_of_texts():
     tiny.assert_same_weights(*models)
 
 
+@pytest.mark.slow
 def test_training_learns_what_only_the_end_of_a_text_tells():
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 2, 48).astype("int32")
@@ -487,6 +488,7 @@ print((peak - before) // 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["'film ' * 200_000", "'x' * 1_000_000", "'\\ud800\\u202e \\x00x' * 200_000"],
