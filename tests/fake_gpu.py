@@ -7,6 +7,7 @@ asynchronous) is noted, and mixing a GPU's tensors with a CPU's is an error.
 """
 
 import contextlib
+import functools
 
 import keras
 import torch
@@ -100,6 +101,7 @@ class FakeGpu(TorchDispatchMode):
     def __init__(self, waits, pinned):
         super().__init__()
         self.waits, self.pinned = waits, pinned
+        self.recorder = None
 
     @contextlib.contextmanager
     def entered_in_thread(self):
@@ -141,6 +143,8 @@ def _is_gpu(device):
 def note(what):
     if FakeGpu.current is not None:
         FakeGpu.current.waits.append(what)
+        if FakeGpu.current.recorder is not None:
+            raise RuntimeError(f"not permitted while a graph is recorded: {what}")
 
 
 def compute(func, args, kwargs):
@@ -161,7 +165,9 @@ def compute(func, args, kwargs):
         inner_kwargs = inner_kwargs | {"device": torch.device("cpu")}
     if inner_kwargs.get("pin_memory"):
         inner_kwargs = inner_kwargs | {"pin_memory": False}
-    out = func(*inner_args, **inner_kwargs)
+    recorder = FakeGpu.current and FakeGpu.current.recorder
+    run = func if recorder is None else functools.partial(recorder.run, func)
+    out = run(*inner_args, **inner_kwargs)
     if name == "_local_scalar_dense" or name == "equal":
         return out
     if name == "copy_" and not isinstance(args[0], OnGpu):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import torch
 
+from kbert.engine.buckets import Plan
 from kbert.engine.config import EncoderConfig
 from kbert.engine.dropout import Dropout
 from kbert.engine.encoder import Encoder, EncoderWeights, LayerWeights
@@ -22,7 +23,7 @@ from kbert.engine.layers import (
 )
 from kbert.engine.linear import Linear
 from kbert.engine.memory import keep_freed_memory
-from kbert.engine.packing import Packing, build_packing
+from kbert.engine.packing import build_packing
 from kbert.engine.precision import Precision, resolve_precision, use_fast_products
 from kbert.engine.transfer import Mirror, follow, get_host_copy
 
@@ -153,6 +154,7 @@ class Backbone(keras.Model):
         training: bool = False,
         outputs: Sequence[str] = OUTPUTS,
         sparse_gradients: bool = False,
+        plan: Plan | None = None,
     ) -> dict[str, torch.Tensor | None]:
         """Encode a padded batch and compute no more than is asked for.
 
@@ -162,6 +164,7 @@ class Backbone(keras.Model):
             outputs: which of `sequence_output`, `pooled_output` and `first_output`
                 (vector of each row's first token) to compute.
             sparse_gradients: give the token table a sparse gradient.
+            plan: how to run the batch, checked by who made it; `None` finds out.
 
         Returns:
             The outputs in float32; `None` for KerasHub's outputs not asked for.
@@ -174,27 +177,33 @@ class Backbone(keras.Model):
         device, dtype = inputs["token_ids"].device, self.compute_precision
         if self._in_int8 and not torch.is_grad_enabled():
             dtype = torch.qint8
-        try:
-            check_batch(inputs, self.config)
-            packing = self._plan(inputs["padding_mask"], dtype)
-        except ValueError as error:
-            raise explain(error) from None
+        plan = plan or self._plan(inputs, dtype, training)
         encoder = Encoder(
             config=self.config,
             weights=self._get_weights(dtype),
-            packing=packing,
-            dropout=self._build_dropout(device) if training else None,
+            packing=plan.packing,
+            dropout=plan.dropout,
             sparse_gradients=sparse_gradients,
         )
         with use_fast_products(dtype, device):
             return self._compute(encoder, inputs, outputs)
 
-    def _plan(self, padding_mask: torch.Tensor, dtype: torch.dtype) -> Packing:
-        device, num_heads = padding_mask.device, self.config.num_heads
-        head_dim = self.config.hidden_dim // num_heads
-        is_fused = can_attend_fused(device, dtype, head_dim)
-        mask = get_host_copy(padding_mask)
-        return build_packing(mask, None if is_fused else num_heads).to(device)
+    def attends_fused(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether attention is one kernel on a device, for rows of all lengths."""
+        head_dim = self.config.hidden_dim // self.config.num_heads
+        return can_attend_fused(device, dtype, head_dim)
+
+    def _plan(self, inputs, dtype: torch.dtype, training: bool) -> Plan:
+        device = inputs["token_ids"].device
+        is_fused = self.attends_fused(device, dtype)
+        mask = get_host_copy(inputs["padding_mask"])
+        try:
+            check_batch(inputs, self.config)
+            packing = build_packing(mask, None if is_fused else self.config.num_heads)
+        except ValueError as error:
+            raise explain(error) from None
+        dropout = self.build_dropout(device) if training else None
+        return Plan(packing.to(device), dropout)
 
     def _compute(self, encoder, inputs, outputs):
         results = dict.fromkeys(OUTPUTS if self.config.has_pooler else OUTPUTS[:1])
@@ -216,14 +225,19 @@ class Backbone(keras.Model):
         """Whether a text's outputs stay the same while the model trains."""
         return not (self.trainable_weights or self.frozen_dropout)
 
-    def _build_dropout(self, device: torch.device) -> Dropout | None:
+    def build_dropout(self, device: torch.device) -> Dropout | None:
+        """Return what drops values in the next pass that trains, if anything does."""
         if self.config.dropout == 0 or self.runs_frozen:
             return None
+        return Dropout(self.config.dropout, self.draw_seed(), device)
+
+    def draw_seed(self) -> int:
+        """Return the seed of the next pass that drops values, and count it."""
         # Both halves of the state: the generator's seed and its count of draws.
         self._seed_state = follow(self.seed_generator.state, self._seed_state)
         state = self._seed_state.count()
         seed = int(np.random.SeedSequence(state).generate_state(1, "uint64")[0])
-        return Dropout(self.config.dropout, seed >> 1, device)
+        return seed >> 1
 
     def _get_weights(self, dtype: torch.dtype) -> EncoderWeights:
         """Return the weights as the engine reads them."""
