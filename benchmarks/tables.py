@@ -210,6 +210,9 @@ def _render_others(records: list[dict]) -> list[str]:
             lines.append(_line([what, "exponents", shown]))
         elif name == "quality":
             lines.append(_render_quality(result))
+        elif name == "captured" and result["ratio"]:
+            cells = [f"{what}, {result['preset']}", "eager", _format_ratio(record)]
+            lines.append(_line(cells))
         elif name == "devices" and result["ratio"]:
             lines.append(_line([what, "CPU", f"{result['ratio']:.1f} on the GPU"]))
     return [*_head(["other", "against", "kbert"]), *sorted(lines)] if lines else []

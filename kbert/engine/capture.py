@@ -46,6 +46,7 @@ class CapturedSteps:
 
     Attributes:
         num_replays: steps that were replayed.
+        recording_seconds: time that recording took.
     """
 
     def __init__(self, model: Any):
@@ -53,7 +54,7 @@ class CapturedSteps:
         self._shapes: dict[tuple, _Shape] = {}
         self._sightings: collections.Counter = collections.Counter()
         self._num_steps = self.num_replays = 0
-        self._seconds = 0.0
+        self.recording_seconds = 0.0
         self._is_known = self._is_off = False
         self._most_rows = 0
         self._pool: Any = None
@@ -77,7 +78,9 @@ class CapturedSteps:
         self._num_steps += 1
         if self._is_off or self._num_steps == 1:  # as in `train_on_batch`
             return None
-        if self._model._recovery.num_parts > 1 or not self._knows_model():
+        if self._model._recovery.num_parts > 1:
+            self._give_up("there is no memory for a whole batch")
+        if self._is_off or not self._knows_model():
             return None
         inputs = self._read_inputs(x)
         if inputs is None:
@@ -99,9 +102,9 @@ class CapturedSteps:
         if not count:
             return None
         return (
-            f"Training steps of {count} shapes of batch were recorded on the GPU, in "
-            f"{self._seconds:.1f} s; {self.num_replays} of {self._num_steps} steps "
-            "were replayed."
+            f"Training steps of {count} shapes of batch were recorded on the GPU in "
+            f"{self.recording_seconds:.1f} s; {self.num_replays} of "
+            f"{self._num_steps} steps were replayed."
         )
 
     def _knows_model(self) -> bool:
@@ -225,7 +228,7 @@ class CapturedSteps:
             _renew_generator(self._model._device)
             raise
         shape.graph = graph
-        self._seconds += time.perf_counter() - started
+        self.recording_seconds += time.perf_counter() - started
 
 
 class _Shape:

@@ -63,7 +63,8 @@ def _look_at_losses(losses) -> str | None:
             continue
         kind = type(loss) if isinstance(loss, keras.losses.Loss) else loss
         if not (_is_known(kind) and _is_known(function)):
-            return f"{getattr(loss, 'name', None) or loss} is not a loss of Keras"
+            name = getattr(loss, "name", None) or getattr(loss, "__name__", loss)
+            return f"{name} is not a loss of Keras"
     return None
 
 
