@@ -7,6 +7,7 @@ the host had in hand is what it was, which the tests would notice.
 """
 
 import contextlib
+import threading
 
 import torch
 from fake_gpu import FakeGpu
@@ -18,6 +19,8 @@ class Recorder:
 
     def __init__(self):
         self.calls, self.saved, self.made = [], {}, {}
+        self.thread = threading.get_ident()
+        self.drawn = torch.get_rng_state()
 
     def run(self, func, *args, **kwargs):
         name = func.overloadpacket.__name__
@@ -42,6 +45,7 @@ class Recorder:
 
     def undo(self):
         """Leave all memory as it was, and rubbish in what is the graph's own."""
+        torch.set_rng_state(self.drawn)
         for storage, before in self.saved.values():
             storage.copy_(before)
         for x in self.made.values():

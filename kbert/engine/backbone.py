@@ -15,12 +15,7 @@ from kbert.engine.encoder import Encoder, EncoderWeights, LayerWeights
 from kbert.engine.fused import can_attend_fused
 from kbert.engine.inputs import check_batch, check_dtypes, explain
 from kbert.engine.int8 import Int8Linear, is_available
-from kbert.engine.layers import (
-    PositionEmbedding,
-    TokenAndPositionEmbedding,
-    TransformerEncoder,
-    build_initializer,
-)
+from kbert.engine.layers import TransformerEncoder, build_layers, connect_layers
 from kbert.engine.linear import Linear
 from kbert.engine.memory import keep_freed_memory
 from kbert.engine.packing import build_packing
@@ -75,8 +70,8 @@ class Backbone(keras.Model):
             key: keras.Input((None,), dtype="int32", name=key)
             for key in config.input_names
         }
-        layers = _build_layers(config)
-        outputs = _connect(layers, inputs)
+        layers = build_layers(config)
+        outputs = connect_layers(layers, inputs)
         super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
         # Torch modules take attributes only once they are initialised.
         for key, layer in layers.items():
@@ -289,87 +284,6 @@ class Backbone(keras.Model):
         for name in frozen:
             backbone.get_layer(name).trainable = False
         return backbone
-
-
-def _build_layers(config: EncoderConfig) -> dict:
-    """Return the layers under KerasHub's attribute names."""
-    layers = _build_embeddings(config)
-    layers["embeddings_layer_norm"] = keras.layers.LayerNormalization(
-        epsilon=config.layer_norm_epsilon, name="embeddings_layer_norm"
-    )
-    layers["embeddings_dropout"] = keras.layers.Dropout(
-        config.dropout, name="embeddings_dropout"
-    )
-    layers["transformer_layers"] = [
-        TransformerEncoder(
-            config.intermediate_dim,
-            config.num_heads,
-            dropout=config.dropout,
-            activation=config.activation,
-            layer_norm_epsilon=config.layer_norm_epsilon,
-            name=f"transformer_layer_{index}",
-        )
-        for index in range(config.num_layers)
-    ]
-    if config.has_pooler:
-        layers["pooled_dense"] = keras.layers.Dense(
-            config.hidden_dim,
-            activation="tanh",
-            kernel_initializer=build_initializer(),
-            name="pooled_dense",
-        )
-    return layers
-
-
-def _build_embeddings(config: EncoderConfig) -> dict:
-    if config.family != "bert":
-        name = {
-            "roberta": "embeddings",
-            "distil_bert": "token_and_position_embedding",
-        }[config.family]
-        embeddings = TokenAndPositionEmbedding(
-            config.vocabulary_size,
-            config.max_sequence_length,
-            config.hidden_dim,
-            name=name,
-        )
-        return {"embeddings": embeddings}
-    return {
-        "token_embedding": keras.layers.ReversibleEmbedding(
-            config.vocabulary_size,
-            config.hidden_dim,
-            embeddings_initializer=build_initializer(),
-            name="token_embedding",
-        ),
-        "position_embedding": PositionEmbedding(
-            config.max_sequence_length, name="position_embedding"
-        ),
-        "segment_embedding": keras.layers.Embedding(
-            config.num_segments,
-            config.hidden_dim,
-            embeddings_initializer=build_initializer(),
-            name="segment_embedding",
-        ),
-        "embeddings_add": keras.layers.Add(name="embeddings_add"),
-    }
-
-
-def _connect(layers: dict, inputs: dict):
-    """Connect the Keras layers, the reference for the packed encoder."""
-    if "embeddings" in layers:
-        x = layers["embeddings"](inputs["token_ids"])
-    else:
-        tokens = layers["token_embedding"](inputs["token_ids"])
-        positions = layers["position_embedding"](tokens)
-        segments = layers["segment_embedding"](inputs["segment_ids"])
-        x = layers["embeddings_add"]((tokens, positions, segments))
-    x = layers["embeddings_dropout"](layers["embeddings_layer_norm"](x))
-    for layer in layers["transformer_layers"]:
-        x = layer(x, padding_mask=inputs["padding_mask"])
-    if "pooled_dense" not in layers:
-        return x
-    pooled = layers["pooled_dense"](x[:, 0, :])
-    return {"sequence_output": x, "pooled_output": pooled}
 
 
 def _read_dense(layers, dtype: torch.dtype, num_inputs: int = 1) -> Linear:

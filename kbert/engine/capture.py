@@ -3,8 +3,8 @@
 A step of a small encoder is some hundred kernels, each over before the host has queued
 the next. `torch.cuda.graphs` records all of them once for a shape of batch, from the
 forward pass to the update, and queues them as one from then on. `torch.compile` can do
-so, too, but needs a compiler, takes minutes to warm up, and breaks the graph at every
-function of the host that a step calls; here the step is already free of those.
+so, too, but needs a compiler, compiles anew for each shape, and breaks the graph where
+Keras or the engine asks the host; a recording only needs a step that asks nothing.
 
 What is read of the host while a step is recorded stays as it was. So all that changes
 from step to step (the batch, learning rate and count of updates, dropout's seed) is
@@ -13,6 +13,7 @@ which not everything is known is not recorded but runs as ever.
 """
 
 import collections
+import gc
 import logging
 import time
 from typing import Any
@@ -216,6 +217,9 @@ class CapturedSteps:
         started = time.perf_counter()
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
+        # A graph of gradients that is still alive ties the weights to the stream it
+        # was made on, which the recording, on another, must not touch.
+        gc.collect()
         graph = torch.cuda.CUDAGraph()
         # Another thread copies the next batch meanwhile, which is its own affair.
         where = torch.cuda.graph(
