@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import re
+import warnings
 
 import engine_cases as cases
 import keras
@@ -12,7 +13,7 @@ import tiny
 import torch
 from fake_flash import fake_flash
 from fake_gpu import OnGpu, on_fake_gpu, read
-from fake_graph import play_graphs
+from fake_graph import Graph, play_graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_engine_gpu import Streams
@@ -150,14 +151,19 @@ def make_batches(model, num_steps=NUM_STEPS):
         yield {name: value[rows] for name, value in inputs.items()}, LABELS[rows]
 
 
-@contextlib.contextmanager
-def on_gpu(monkeypatch, model):
-    """Play a GPU with fused attention and graphs; yield it and the graphs."""
+def build(model):
+    """Create everything that the first step would create."""
     tensors = keras.tree.map_structure(
         keras.ops.convert_to_tensor, next(make_batches(model))
     )
     model._symbolic_build(data_batch=tensors)
     model.build_optimizer()
+
+
+@contextlib.contextmanager
+def on_gpu(monkeypatch, model):
+    """Play a GPU with fused attention and graphs; yield it and the graphs."""
+    build(model)
     monkeypatch.setattr(backbone_module, "can_attend_fused", lambda *_: True)
     monkeypatch.setattr(capture, "_renew_generator", lambda device: None)
     with fake_flash(), on_fake_gpu(monkeypatch, model) as gpu:
@@ -173,19 +179,21 @@ def train(monkeypatch, model, is_captured=True, change=None, num_steps=NUM_STEPS
         change: called with the model and the number of each step, before it.
     """
     model._jit_compile_asked = is_captured
-    losses, waits = [], []
+    losses, waits = [], []  # of the steps that record nothing
     with on_gpu(monkeypatch, model) as (gpu, graphs):
         for number, batch in enumerate(make_batches(model, num_steps)):
             if change is not None:
                 change(model, number)
             gpu.waits.clear()
+            num_graphs = len(graphs)
             logs = model.train_step(batch)
-            waits.append(list(gpu.waits))
+            if len(graphs) == num_graphs and number:
+                waits += gpu.waits
             losses.append(float(read(logs["loss"])))
         model.check_losses()
         weights = read_weights(model)
         captured, model._captured = model._captured, None
-    assert not any(waits[1:]) or change is not None, waits
+    assert not waits or change is not None, waits
     return losses, weights, graphs, captured
 
 
@@ -252,9 +260,9 @@ def test_dropout_differs_from_step_to_step_and_is_the_unrecorded_steps(monkeypat
     seeds = []
     monkeypatch.setattr(
         capture.CapturedSteps,
-        "_reseed",
-        lambda self, device, own=capture.CapturedSteps._reseed: (
-            own(self, device),
+        "_draw_seed",
+        lambda self, own=capture.CapturedSteps._draw_seed: (
+            own(self),
             seeds.append(torch.initial_seed()),
         ),
     )
@@ -279,6 +287,7 @@ def test_a_number_of_the_host_in_a_recording_would_be_noticed(monkeypatch):
 
     expected = train(monkeypatch, build_model(), False)
     monkeypatch.setattr(FusedUpdate, "apply_recorded", apply)
+    monkeypatch.setattr(capture, "_is_alike", lambda *_: True)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         assert_trains_alike(train(monkeypatch, build_model()), expected)
 
@@ -432,6 +441,22 @@ def test_a_failed_recording_costs_a_line_and_training_goes_on(monkeypatch, caplo
     assert len(lines) == 1 and "not permitted while a graph is recorded" in lines[0]
 
 
+def test_a_recording_that_is_wrong_in_silence_is_found_out(monkeypatch, caplog):
+    expected = train(monkeypatch, build_model(), False, num_steps=8)
+    model, replay = build_model(), Graph.replay
+
+    def replay_and_spoil(self):
+        replay(self)
+        read(model.layers[-1].kernel.value).add_(0.01)
+
+    monkeypatch.setattr(Graph, "replay", replay_and_spoil)
+    with caplog.at_level(logging.WARNING, "kbert"):
+        found = train(monkeypatch, model, num_steps=8)
+    assert_trains_alike(found, expected)
+    lines = [r.getMessage() for r in caplog.records if "not recorded" in r.getMessage()]
+    assert len(lines) == 1 and "a replay came to other weights" in lines[0]
+
+
 def test_a_copy_from_the_host_is_refused_while_recording(monkeypatch):
     numbers = HostNumbers()
     with on_fake_gpu(monkeypatch) as gpu, numbers, numbers.recording():
@@ -532,7 +557,7 @@ def train_for_real(is_captured, **changes):
     """Return the losses and weights of twenty steps, and how many were replayed."""
     model = build_model(precision="bfloat16", **changes)
     model._jit_compile_asked = is_captured
-    model.build_optimizer()
+    build(model)
     model.make_train_function()
     losses = []
     for batch in make_batches(model):
@@ -554,13 +579,36 @@ class TestRealGpu:
         monkeypatch.setattr(capture, "NUM_WARM_UPS", 10**9)
         warm = train_for_real(True, dropout=0.1)
         assert replayed[2].num_replays >= NUM_STEPS / 2 and not warm[2].num_replays
-        np.testing.assert_allclose(replayed[0], warm[0], atol=1e-3)
-        cases.assert_same_weights(replayed[1], warm[1], 1e-3)
+        np.testing.assert_allclose(replayed[0], warm[0], atol=1e-2)
+        for path, value in replayed[1].items():
+            assert np.abs(value - warm[1][path]).mean() < 1e-3, path
 
     def test_replays_train_as_steps_kernel_by_kernel(self):
         replayed, eager = train_for_real(True), train_for_real(False)
         assert replayed[2].num_replays >= NUM_STEPS / 2
         np.testing.assert_allclose(replayed[0], eager[0], atol=0.05)
+
+    @pytest.mark.parametrize(
+        "optimizer", [kbert.adamw(1e-2, layer_decay=0.9), keras.optimizers.AdamW(1e-2)]
+    )
+    def test_no_replay_waits(self, optimizer):
+        model = build_model(precision="bfloat16", dropout=0.1, optimizer=optimizer)
+        build(model)
+        model.make_train_function()
+        batch = next(make_batches(model))
+        for _ in range(6):
+            model.train_step(batch)
+        before = model._captured.num_replays
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch calls this mode a prototype
+                torch.cuda.set_sync_debug_mode("error")
+            for _ in range(3):
+                model.train_step(batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert model._captured.num_replays == before + 3
+        model.check_losses()
 
     def test_training_goes_on_after_a_recording_that_failed(self, monkeypatch):
         compute = capture.CapturedSteps._compute

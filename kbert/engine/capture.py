@@ -5,6 +5,7 @@ the next. `torch.cuda.graphs` records all of them once for a shape of batch, fro
 forward pass to the update, and queues them as one from then on. `torch.compile` can do
 so, too, but needs a compiler, compiles anew for each shape, and breaks the graph where
 Keras or the engine asks the host; a recording only needs a step that asks nothing.
+The first replay of each recording is compared with the very step it repeats.
 
 What is read of the host while a step is recorded stays as it was. So all that changes
 from step to step (the batch, learning rate and count of updates, dropout's seed) is
@@ -22,6 +23,7 @@ import torch
 from keras import tree
 
 from kbert.engine.buckets import Bucket, Plan, find_bucket, join, take_apart
+from kbert.engine.dropout import Dropout
 from kbert.engine.inputs import check_batch, check_dtypes, explain
 from kbert.engine.packing import build_packing
 from kbert.engine.recordable import find_dropouts, find_obstacle
@@ -35,6 +37,10 @@ MOST_TOKENS = 8192
 # steps that it then runs in its own memory, so that every kernel is loaded.
 NUM_SIGHTINGS = 2
 NUM_WARM_UPS = 1
+# A first replay's loss and update may be off by so much of themselves: attention's
+# gradients add up in any order, and Adam makes steps of any size of what is left of
+# gradients that are zero.
+_MOST_ERROR = 0.1
 
 _logger = logging.getLogger("kbert")
 
@@ -59,7 +65,8 @@ class CapturedSteps:
         self._is_known = self._is_off = False
         self._most_rows = 0
         self._pool: Any = None
-        self._dropout: Any = None
+        self._dropout: Dropout | None = None
+        self._seed = 0
 
     def run(self, x: Any, y: Any, sample_weight: Any) -> tuple | None:
         """Run one step, update included, if it is one that can be recorded.
@@ -182,25 +189,30 @@ class CapturedSteps:
     def _run(self, shape: "_Shape", joined: torch.Tensor, labels: tuple) -> tuple:
         update = self._model._update
         shape.load(joined, update.list_numbers(), labels)
-        self._reseed(joined.device)
+        self._draw_seed()
         if shape.num_runs < NUM_WARM_UPS:
             result = self._compute(shape)
+        elif shape.graph is None:
+            self._record(shape)
+            result = self._replay_and_compare(shape)
         else:
-            if shape.graph is None:
-                self._record(shape)
-            shape.graph.replay()
-            self.num_replays += 1
-            result = shape.result
+            result = self._replay(shape)
         shape.num_runs += 1
         update.count_step()
         return result
 
-    def _reseed(self, device: torch.device) -> None:
+    def _draw_seed(self) -> None:
         backbone = self._model.backbones[0]
-        if self._dropout is None:
-            self._dropout = backbone.build_dropout(self._model._device)
-        else:
-            self._dropout.reseed(backbone.draw_seed())
+        if backbone.config.dropout and not backbone.runs_frozen:
+            self._seed = backbone.draw_seed()
+            if self._dropout is None:
+                rate, device = backbone.config.dropout, self._model._device
+                self._dropout = Dropout(rate, self._seed, device)
+        self._reseed()
+
+    def _reseed(self) -> None:
+        if self._dropout is not None:
+            self._dropout.reseed(self._seed)
 
     def _compute(self, shape: "_Shape") -> tuple:
         """Queue all of a step's kernels; reads and writes the shape's memory only."""
@@ -234,6 +246,33 @@ class CapturedSteps:
         shape.graph = graph
         self.recording_seconds += time.perf_counter() - started
 
+    def _replay(self, shape: "_Shape") -> tuple:
+        shape.graph.replay()
+        self.num_replays += 1
+        return shape.result
+
+    def _replay_and_compare(self, shape: "_Shape") -> tuple:
+        """Replay a recording for the first time, beside the step it was made from.
+
+        A recording that went wrong in silence would be found out by nobody else.
+        """
+        weights = [v.value.detach() for v in self._model._update.variables]
+        before = _Snapshot(self._model)
+        try:
+            start = [torch.zeros((), device=self._model._device)]
+            start += [weight.clone() for weight in weights]
+            loss, _ = self._compute(shape)
+            expected = [loss.clone(), *(weight.clone() for weight in weights)]
+            before.restore()
+            self._reseed()
+            result = self._replay(shape)
+            if not _is_alike([result[0], *weights], expected, start):
+                raise RuntimeError("a replay came to other weights than its step")
+        except Exception:
+            before.restore()  # the step has yet to run
+            raise
+        return result
+
 
 class _Shape:
     """The memory that the steps of one shape read, and their recording."""
@@ -263,6 +302,36 @@ class _Shape:
         for own, leaf in pairs:
             if own is not None:
                 own.copy_(leaf, non_blocking=True)
+
+
+class _Snapshot:
+    """A copy of all that a step may change."""
+
+    def __init__(self, model: Any):
+        variables = [*model.variables, *model.metrics_variables]
+        variables += model.optimizer.variables
+        unique = {id(one): one.value.detach() for one in variables}
+        self._pairs = [(tensor, tensor.clone()) for tensor in unique.values()]
+
+    def restore(self) -> None:
+        """Put it back in place."""
+        for tensor, copy in self._pairs:
+            tensor.copy_(copy)
+
+
+def _is_alike(found: list, expected: list, before: list) -> bool:
+    """Whether values changed as expected, but for the order of sums; waits for it.
+
+    The first of them, the loss, counts by itself.
+    """
+    errors = torch._foreach_norm(torch._foreach_sub(found, expected))
+    changes = torch._foreach_norm(torch._foreach_sub(expected, before))
+    error, change = torch.stack(errors), torch.stack(changes)
+    is_alike = (error[0] <= _MOST_ERROR * change[0]) & (
+        torch.linalg.vector_norm(error[1:])
+        <= _MOST_ERROR * torch.linalg.vector_norm(change[1:])
+    )
+    return bool(is_alike)
 
 
 class _State:

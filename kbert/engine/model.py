@@ -309,7 +309,8 @@ class EngineModel(keras.Model):
             plan: how the encoder runs it; `None` lets it find out.
         """
         x, y, sample_weight = batch
-        y_pred = self._predict_for_training(x, plan)
+        self._plan = plan
+        y_pred = self._predict_for_training(x)
         loss = self._compute_loss(
             x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
         )
@@ -318,8 +319,8 @@ class EngineModel(keras.Model):
         gradients = torch.autograd.grad(scaled, values, allow_unused=True)
         return loss.detach(), y_pred, gradients
 
-    def _predict_for_training(self, x, plan: Plan | None):
-        self._in_train_step, self._plan = True, plan
+    def _predict_for_training(self, x):
+        self._in_train_step = True
         try:
             return self(x, training=True)
         finally:
