@@ -145,14 +145,15 @@ class CapturedSteps:
     def _read_inputs(self, x: Any) -> dict[str, torch.Tensor] | None:
         """Return the host's copy of a batch's inputs, if it has one."""
         names = self._model.backbones[0].config.input_names
-        values = [x.get(name) for name in names] if isinstance(x, dict) else []
-        if len(values) != len(names) or not all(
-            torch.is_tensor(value) and value.ndim == 2 and has_host_copy(value)
-            for value in values
-        ):
-            return None
-        copies = map(get_host_copy, values)
-        return dict(zip(names, copies, strict=True))
+        inputs = {}
+        for name in names:
+            value = x.get(name) if isinstance(x, dict) else None
+            if not isinstance(value, torch.Tensor) or value.ndim != 2:
+                return None
+            if not has_host_copy(value):
+                return None
+            inputs[name] = get_host_copy(value)
+        return inputs
 
     def _find_shape(self, bucket: Bucket, labels: tuple) -> "_Shape | None":
         """Return the memory of a shape that comes often enough."""
@@ -290,7 +291,7 @@ class _Shape:
             lambda leaf: leaf if leaf is None else torch.empty_like(leaf), labels
         )
         self.num_runs = 0
-        self.graph: torch.cuda.CUDAGraph | None = None
+        self.graph: Any = None
         self.result: tuple = ()
 
     def load(self, joined: torch.Tensor, numbers: list[float], labels: tuple) -> None:
@@ -305,11 +306,16 @@ class _Shape:
 
 
 class _Snapshot:
-    """A copy of all that a step may change."""
+    """A copy of all that the kernels of a step may change.
+
+    Counters and rates are not among it, and the host goes by its copies of them only
+    as long as nobody writes to them.
+    """
 
     def __init__(self, model: Any):
-        variables = [*model.variables, *model.metrics_variables]
-        variables += model.optimizer.variables
+        optimizer = model.optimizer
+        variables = [*model.weights, *model.metrics_variables]
+        variables += [*optimizer._momentums, *optimizer._velocities]
         unique = {id(one): one.value.detach() for one in variables}
         self._pairs = [(tensor, tensor.clone()) for tensor in unique.values()]
 

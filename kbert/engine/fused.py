@@ -70,6 +70,7 @@ def attend_fused(
         output = _run_kernel(q, k, v, bounds, bounds, longest, longest, rate)
         return output.reshape(-1, num_heads * dim)
     k, v = parts
+    assert bounds is not None
     num_rows, num_bounds = query.shape[0], bounds.shape[0]
     # One query for each row of spare tokens, too.
     spare = query[-1:].expand(num_bounds - 1 - num_rows, -1)
