@@ -443,6 +443,7 @@ def test_a_failed_recording_costs_a_line_and_training_goes_on(monkeypatch, caplo
     assert len(lines) == 1 and "not permitted while a graph is recorded" in lines[0]
 
 
+@pytest.mark.slow
 def test_a_recording_that_is_wrong_in_silence_is_found_out(monkeypatch, caplog):
     expected = train(monkeypatch, build_model(), False, num_steps=8)
     model, replay = build_model(), Graph.replay
