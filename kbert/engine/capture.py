@@ -31,8 +31,8 @@ from kbert.engine.transfer import get_host_copy, has_host_copy
 
 # Shapes that are recorded; batches of any other run as ever.
 MOST_SHAPES = 8
-# Longer steps run as ever: their kernels keep a GPU busy by themselves, and filler costs
-# them most. `benchmarks.captured --most-tokens` asks where that begins.
+# Longer steps run as ever: their kernels keep a GPU busy by themselves, and filler
+# costs them most. `benchmarks.captured --most-tokens` asks where that begins.
 MOST_TOKENS = 8192
 # Steps that run as ever until a shape that has come so often is worth a recording; and
 # steps that it then runs in its own memory, so that every kernel is loaded.
