@@ -89,6 +89,13 @@ base=bert-base-random
 [ -z "$quick" ] || base=tiny-random
 
 run correctness correctness --preset "$minilm"
+# Recorded steps: that they train alike, and then what they bring.
+for workload in tweets mrpc; do
+    run "captured-minilm-$workload" captured --preset "$minilm" --workload "$workload"
+done
+run captured-base-tweets captured --preset "$base" --workload tweets
+run captured-base-full captured --preset "$base" --workload full \
+    --batch-size 64 --steps 20 --most-tokens 65536
 for against in trainer-best trainer-dynamic trainer keras; do
     for workload in tweets mrpc imdb amazon; do
         for preset in "$minilm" "$base"; do

@@ -39,7 +39,7 @@ class _FitSide:
             batch_size=self.task.batch_size,
             shuffle=False,  # the rows already come in a random order
             verbose=0,
-            callbacks=[_build_callback(clock)],
+            callbacks=[build_callback(clock)],
         )
         whole = time.perf_counter() - started
         return TrainingRun(clock.seconds, whole, float(history.history["loss"][0]))
@@ -181,7 +181,7 @@ def assign_weights(model, weights: dict[str, np.ndarray]) -> None:
             variable.assign(weights[path])
 
 
-def _build_callback(clock: StepClock):
+def build_callback(clock: StepClock):
     import keras
 
     return keras.callbacks.LambdaCallback(

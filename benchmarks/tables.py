@@ -255,6 +255,9 @@ def _render_others(records: list[dict]) -> list[str]:
             ]
             what = what.replace("_", " ")
             lines.append(_line([what, "accuracy", ", ".join(shown)]))
+        elif name == "captured" and result["ratio"]:
+            cells = [f"{what}, {result['preset']}", "eager", _format_ratio(record)]
+            lines.append(_line(cells))
         elif name == "devices" and result["ratio"]:
             lines.append(_line([what, "CPU", f"{result['ratio']:.1f} on the GPU"]))
     return [*_head(["other", "against", "kbert"]), *sorted(lines)] if lines else []

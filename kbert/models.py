@@ -173,6 +173,8 @@ def build_classifier(
 class MeanPooling(keras.layers.Layer):
     """The mean of a text's token vectors, padding left out."""
 
+    ignores_padding = True  # so a batch may have any number of columns
+
     def call(self, sequence_output, padding_mask):
         """Average (batch, length, hidden_dim) to (batch, hidden_dim)."""
         weights = ops.cast(ops.expand_dims(padding_mask, -1), sequence_output.dtype)

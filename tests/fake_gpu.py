@@ -7,6 +7,8 @@ asynchronous) is noted, and mixing a GPU's tensors with a CPU's is an error.
 """
 
 import contextlib
+import functools
+import threading
 
 import keras
 import torch
@@ -100,6 +102,7 @@ class FakeGpu(TorchDispatchMode):
     def __init__(self, waits, pinned):
         super().__init__()
         self.waits, self.pinned = waits, pinned
+        self.recorder = None
 
     @contextlib.contextmanager
     def entered_in_thread(self):
@@ -138,9 +141,18 @@ def _is_gpu(device):
     return device is not None and torch.device(device).type == "cuda"
 
 
+def find_recorder():
+    """Return what writes down the work of this thread; others go on beside it."""
+    recorder = FakeGpu.current and FakeGpu.current.recorder
+    is_own = recorder and recorder.thread == threading.get_ident()
+    return recorder if is_own else None
+
+
 def note(what):
     if FakeGpu.current is not None:
         FakeGpu.current.waits.append(what)
+        if find_recorder() is not None:
+            raise RuntimeError(f"not permitted while a graph is recorded: {what}")
 
 
 def compute(func, args, kwargs):
@@ -161,7 +173,9 @@ def compute(func, args, kwargs):
         inner_kwargs = inner_kwargs | {"device": torch.device("cpu")}
     if inner_kwargs.get("pin_memory"):
         inner_kwargs = inner_kwargs | {"pin_memory": False}
-    out = func(*inner_args, **inner_kwargs)
+    recorder = find_recorder()
+    run = func if recorder is None else functools.partial(recorder.run, func)
+    out = run(*inner_args, **inner_kwargs)
     if name == "_local_scalar_dense" or name == "equal":
         return out
     if name == "copy_" and not isinstance(args[0], OnGpu):

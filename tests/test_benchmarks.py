@@ -44,6 +44,7 @@ SLOW = [
     f"startup {QUICK}",
     f"memory --against trainer-best {QUICK}",
     f"devices {QUICK}",
+    f"captured {QUICK}",
 ]
 ALONE = [f"tokenizing --workload tweets --against keras {QUICK}"]  # with TensorFlow
 RUNNER = """

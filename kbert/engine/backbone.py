@@ -9,21 +9,17 @@ import keras
 import numpy as np
 import torch
 
+from kbert.engine.buckets import Plan
 from kbert.engine.config import EncoderConfig
 from kbert.engine.dropout import Dropout
 from kbert.engine.encoder import Encoder, EncoderWeights, LayerWeights
 from kbert.engine.fused import can_attend_fused
 from kbert.engine.inputs import check_batch, check_dtypes, explain
 from kbert.engine.int8 import Int8Linear, is_available
-from kbert.engine.layers import (
-    PositionEmbedding,
-    TokenAndPositionEmbedding,
-    TransformerEncoder,
-    build_initializer,
-)
+from kbert.engine.layers import TransformerEncoder, build_layers, connect_layers
 from kbert.engine.linear import Linear
 from kbert.engine.memory import keep_freed_memory
-from kbert.engine.packing import Packing, build_packing
+from kbert.engine.packing import build_packing
 from kbert.engine.precision import Precision, resolve_precision, use_fast_products
 from kbert.engine.transfer import Mirror, follow, get_host_copy
 
@@ -77,8 +73,8 @@ class Backbone(keras.Model):
             key: keras.Input((None,), dtype="int32", name=key)
             for key in config.input_names
         }
-        layers = _build_layers(config)
-        outputs = _connect(layers, inputs)
+        layers = build_layers(config)
+        outputs = connect_layers(layers, inputs)
         super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
         # Torch modules take attributes only once they are initialised.
         for key, layer in layers.items():
@@ -156,6 +152,7 @@ class Backbone(keras.Model):
         outputs: Sequence[str] = OUTPUTS,
         sparse_gradients: bool = False,
         token_vectors: torch.Tensor | None = None,
+        plan: Plan | None = None,
     ) -> dict[str, torch.Tensor | None]:
         """Encode a padded batch and compute no more than is asked for.
 
@@ -167,6 +164,7 @@ class Backbone(keras.Model):
             sparse_gradients: give the token table a sparse gradient.
             token_vectors: float32 (batch, length, hidden_dim) in place of the token
                 table's; the products are then in float32 whatever the precision.
+            plan: how to run the batch, checked by who made it; `None` finds out.
 
         Returns:
             The outputs in float32; `None` for KerasHub's outputs not asked for.
@@ -181,28 +179,34 @@ class Backbone(keras.Model):
             dtype = torch.float32
         if id(self) in _IN_INT8.get() and not torch.is_grad_enabled():
             dtype = torch.qint8
-        try:
-            check_batch(inputs, self.config)
-            packing = self._plan(inputs["padding_mask"], dtype)
-        except ValueError as error:
-            raise explain(error) from None
+        plan = plan or self._plan(inputs, dtype, training)
         encoder = Encoder(
             config=self.config,
             weights=self._get_weights(dtype),
-            packing=packing,
-            dropout=self._build_dropout(device) if training else None,
+            packing=plan.packing,
+            dropout=plan.dropout,
             sparse_gradients=sparse_gradients,
             token_vectors=token_vectors,
         )
         with use_fast_products(dtype, device):
             return self._compute(encoder, inputs, outputs)
 
-    def _plan(self, padding_mask: torch.Tensor, dtype: torch.dtype) -> Packing:
-        device, num_heads = padding_mask.device, self.config.num_heads
-        head_dim = self.config.hidden_dim // num_heads
-        is_fused = can_attend_fused(device, dtype, head_dim)
-        mask = get_host_copy(padding_mask)
-        return build_packing(mask, None if is_fused else num_heads).to(device)
+    def attends_fused(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether attention is one kernel on a device, for rows of all lengths."""
+        head_dim = self.config.hidden_dim // self.config.num_heads
+        return can_attend_fused(device, dtype, head_dim)
+
+    def _plan(self, inputs, dtype: torch.dtype, training: bool) -> Plan:
+        device = inputs["token_ids"].device
+        is_fused = self.attends_fused(device, dtype)
+        mask = get_host_copy(inputs["padding_mask"])
+        try:
+            check_batch(inputs, self.config)
+            packing = build_packing(mask, None if is_fused else self.config.num_heads)
+        except ValueError as error:
+            raise explain(error) from None
+        dropout = self.build_dropout(device) if training else None
+        return Plan(packing.to(device), dropout)
 
     def _compute(self, encoder, inputs, outputs):
         results = dict.fromkeys(OUTPUTS if self.config.has_pooler else OUTPUTS[:1])
@@ -224,14 +228,19 @@ class Backbone(keras.Model):
         """Whether a text's outputs stay the same while the model trains."""
         return not (self.trainable_weights or self.frozen_dropout)
 
-    def _build_dropout(self, device: torch.device) -> Dropout | None:
+    def build_dropout(self, device: torch.device) -> Dropout | None:
+        """Return what drops values in the next pass that trains, if anything does."""
         if self.config.dropout == 0 or self.runs_frozen:
             return None
+        return Dropout(self.config.dropout, self.draw_seed(), device)
+
+    def draw_seed(self) -> int:
+        """Return the seed of the next pass that drops values, and count it."""
         # Both halves of the state: the generator's seed and its count of draws.
         self._seed_state = follow(self.seed_generator.state, self._seed_state)
         state = self._seed_state.count()
         seed = int(np.random.SeedSequence(state).generate_state(1, "uint64")[0])
-        return Dropout(self.config.dropout, seed >> 1, device)
+        return seed >> 1
 
     def _get_weights(self, dtype: torch.dtype) -> EncoderWeights:
         """Return the weights as the engine reads them."""
@@ -283,87 +292,6 @@ class Backbone(keras.Model):
         for name in frozen:
             backbone.get_layer(name).trainable = False
         return backbone
-
-
-def _build_layers(config: EncoderConfig) -> dict:
-    """Return the layers under KerasHub's attribute names."""
-    layers = _build_embeddings(config)
-    layers["embeddings_layer_norm"] = keras.layers.LayerNormalization(
-        epsilon=config.layer_norm_epsilon, name="embeddings_layer_norm"
-    )
-    layers["embeddings_dropout"] = keras.layers.Dropout(
-        config.dropout, name="embeddings_dropout"
-    )
-    layers["transformer_layers"] = [
-        TransformerEncoder(
-            config.intermediate_dim,
-            config.num_heads,
-            dropout=config.dropout,
-            activation=config.activation,
-            layer_norm_epsilon=config.layer_norm_epsilon,
-            name=f"transformer_layer_{index}",
-        )
-        for index in range(config.num_layers)
-    ]
-    if config.has_pooler:
-        layers["pooled_dense"] = keras.layers.Dense(
-            config.hidden_dim,
-            activation="tanh",
-            kernel_initializer=build_initializer(),
-            name="pooled_dense",
-        )
-    return layers
-
-
-def _build_embeddings(config: EncoderConfig) -> dict:
-    if config.family != "bert":
-        name = {
-            "roberta": "embeddings",
-            "distil_bert": "token_and_position_embedding",
-        }[config.family]
-        embeddings = TokenAndPositionEmbedding(
-            config.vocabulary_size,
-            config.max_sequence_length,
-            config.hidden_dim,
-            name=name,
-        )
-        return {"embeddings": embeddings}
-    return {
-        "token_embedding": keras.layers.ReversibleEmbedding(
-            config.vocabulary_size,
-            config.hidden_dim,
-            embeddings_initializer=build_initializer(),
-            name="token_embedding",
-        ),
-        "position_embedding": PositionEmbedding(
-            config.max_sequence_length, name="position_embedding"
-        ),
-        "segment_embedding": keras.layers.Embedding(
-            config.num_segments,
-            config.hidden_dim,
-            embeddings_initializer=build_initializer(),
-            name="segment_embedding",
-        ),
-        "embeddings_add": keras.layers.Add(name="embeddings_add"),
-    }
-
-
-def _connect(layers: dict, inputs: dict):
-    """Connect the Keras layers, the reference for the packed encoder."""
-    if "embeddings" in layers:
-        x = layers["embeddings"](inputs["token_ids"])
-    else:
-        tokens = layers["token_embedding"](inputs["token_ids"])
-        positions = layers["position_embedding"](tokens)
-        segments = layers["segment_embedding"](inputs["segment_ids"])
-        x = layers["embeddings_add"]((tokens, positions, segments))
-    x = layers["embeddings_dropout"](layers["embeddings_layer_norm"](x))
-    for layer in layers["transformer_layers"]:
-        x = layer(x, padding_mask=inputs["padding_mask"])
-    if "pooled_dense" not in layers:
-        return x
-    pooled = layers["pooled_dense"](x[:, 0, :])
-    return {"sequence_output": x, "pooled_output": pooled}
 
 
 def _read_dense(layers, dtype: torch.dtype, num_inputs: int = 1) -> Linear:

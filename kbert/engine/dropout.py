@@ -7,7 +7,7 @@ _RANGE = 2**16
 
 
 class Dropout:
-    """Draws the masks of one forward pass.
+    """Draws the masks of a forward pass.
 
     On a CPU a mask takes 16 random bits a value, unpacked from 64-bit draws, which is
     several times faster than `bernoulli_`; the rate is exact to 1/65,536 and the scale
@@ -24,13 +24,18 @@ class Dropout:
         self.rate = rate
         self._device = device
         self._is_native = device.type == "cuda"
-        if self._is_native:
-            self.scale = 1 / (1 - rate)
-            torch.cuda.manual_seed(seed)
-            return
         self._threshold = round(rate * _RANGE)
-        self.scale = _RANGE / (_RANGE - self._threshold)
-        self._generator = torch.Generator(device).manual_seed(seed)
+        kept = _RANGE - self._threshold
+        self.scale = 1 / (1 - rate) if self._is_native else _RANGE / kept
+        self._generator = None if self._is_native else torch.Generator(device)
+        self.reseed(seed)
+
+    def reseed(self, seed: int) -> None:
+        """Start another pass, whose masks follow this seed."""
+        if self._generator is None:
+            torch.cuda.manual_seed(seed)
+        else:
+            self._generator.manual_seed(seed)
 
     def draw(self, shape: tuple[int, ...]) -> torch.Tensor:
         """Return a bool mask, true for the values that stay."""

@@ -46,8 +46,8 @@ def attend_fused(
 ) -> torch.Tensor:
     """Attend within each row of a packed batch; see `attention.attend`.
 
-    The spare tokens behind the real ones are one more row, so that the kernel writes
-    all of its outputs and gradients.
+    The spare tokens behind the real ones are one more row, or several, so that the
+    kernel writes all of its outputs and gradients.
 
     Args:
         projected: (num_tokens, 3 * hidden_dim), or 2 * hidden_dim beside a query.
@@ -70,10 +70,12 @@ def attend_fused(
         output = _run_kernel(q, k, v, bounds, bounds, longest, longest, rate)
         return output.reshape(-1, num_heads * dim)
     k, v = parts
-    num_rows = query.shape[0]
-    # One query for the row of spare tokens, too.
-    q = torch.cat([query, query[-1:]]).view(-1, num_heads, dim)
-    own = torch.arange(num_rows + 2, dtype=torch.int32, device=query.device)
+    assert bounds is not None
+    num_rows, num_bounds = query.shape[0], bounds.shape[0]
+    # One query for each row of spare tokens, too.
+    spare = query[-1:].expand(num_bounds - 1 - num_rows, -1)
+    q = torch.cat([query, spare]).view(-1, num_heads, dim)
+    own = torch.arange(num_bounds, dtype=torch.int32, device=query.device)
     output = _run_kernel(q, k, v, own, bounds, 1, longest, rate)
     return output[:num_rows].reshape(num_rows, num_heads * dim)
 

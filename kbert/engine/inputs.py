@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import torch
+from keras import tree
 
 from kbert.engine.config import EncoderConfig
 from kbert.engine.transfer import get_host_copy, has_host_copy
@@ -83,3 +84,46 @@ def _check_range(name: str, ids: torch.Tensor, size: int) -> None:
         f"{name} must lie in [0, {size}); row {row} of the batch has "
         f"{int(ids[row, column])}. Tokenize with the preset's own vocabulary."
     )
+
+
+def describe_unsound(loss, step: int, where: str) -> str:
+    """Return the sentence about a loss that is no number."""
+    return (
+        f"the loss is {loss} at step {step}, from {where}; the weights are as they "
+        "were after the step before. Lower the learning rate, clip the gradients "
+        "(global_clipnorm=1.0) or use precision='float32'."
+    )
+
+
+def find_unsound(y, y_pred, sample_weight) -> str:
+    """Say which rows of a batch hold what is no number, and where."""
+    places = (
+        (y_pred, "rows {} of its batch"),
+        (y, "the labels in rows {} of its batch"),
+        (sample_weight, "the sample weights in rows {} of its batch"),
+    )
+    for values, where in places:
+        rows: set[int] = set()
+        for value in tree.flatten(values):
+            if value is not None:
+                value = keras.ops.convert_to_tensor(value).detach()
+                sound = torch.isfinite(value).reshape(len(value), -1).all(1)
+                rows.update((~sound).nonzero()[:, 0].tolist())
+        if rows:
+            return where.format(sorted(rows)[:8])
+    return "the values of its batch together"
+
+
+def find_wrong_label(y, y_pred) -> Exception | None:
+    """Return the sentence about the first label that is no class of its output."""
+    labels, outputs = tree.flatten(y), tree.flatten(y_pred)
+    for one, output in zip(labels, outputs, strict=False):
+        one = keras.ops.convert_to_tensor(one).reshape(-1)
+        num_classes = output.shape[-1]
+        for row in ((one < 0) | (one >= num_classes)).nonzero()[:1, 0].tolist():
+            return ValueError(
+                f"labels must be whole numbers in [0, {num_classes}); row {row} of the "
+                f"batch has {one[row].item():g}. Fix the row or build the model with "
+                "more classes."
+            )
+    return None

@@ -9,6 +9,8 @@ stand.
 import keras
 from keras import ops
 
+from kbert.engine.config import EncoderConfig
+
 
 def build_initializer() -> keras.initializers.Initializer:
     """Return BERT's weight initializer (Devlin et al., 2019)."""
@@ -229,3 +231,84 @@ class TransformerEncoder(keras.layers.Layer):
             "activation": self.activation,
             "layer_norm_epsilon": self.layer_norm_epsilon,
         }
+
+
+def build_layers(config: EncoderConfig) -> dict:
+    """Return an encoder's layers under KerasHub's attribute names."""
+    layers = _build_embeddings(config)
+    layers["embeddings_layer_norm"] = keras.layers.LayerNormalization(
+        epsilon=config.layer_norm_epsilon, name="embeddings_layer_norm"
+    )
+    layers["embeddings_dropout"] = keras.layers.Dropout(
+        config.dropout, name="embeddings_dropout"
+    )
+    layers["transformer_layers"] = [
+        TransformerEncoder(
+            config.intermediate_dim,
+            config.num_heads,
+            dropout=config.dropout,
+            activation=config.activation,
+            layer_norm_epsilon=config.layer_norm_epsilon,
+            name=f"transformer_layer_{index}",
+        )
+        for index in range(config.num_layers)
+    ]
+    if config.has_pooler:
+        layers["pooled_dense"] = keras.layers.Dense(
+            config.hidden_dim,
+            activation="tanh",
+            kernel_initializer=build_initializer(),
+            name="pooled_dense",
+        )
+    return layers
+
+
+def _build_embeddings(config: EncoderConfig) -> dict:
+    if config.family != "bert":
+        name = {
+            "roberta": "embeddings",
+            "distil_bert": "token_and_position_embedding",
+        }[config.family]
+        embeddings = TokenAndPositionEmbedding(
+            config.vocabulary_size,
+            config.max_sequence_length,
+            config.hidden_dim,
+            name=name,
+        )
+        return {"embeddings": embeddings}
+    return {
+        "token_embedding": keras.layers.ReversibleEmbedding(
+            config.vocabulary_size,
+            config.hidden_dim,
+            embeddings_initializer=build_initializer(),
+            name="token_embedding",
+        ),
+        "position_embedding": PositionEmbedding(
+            config.max_sequence_length, name="position_embedding"
+        ),
+        "segment_embedding": keras.layers.Embedding(
+            config.num_segments,
+            config.hidden_dim,
+            embeddings_initializer=build_initializer(),
+            name="segment_embedding",
+        ),
+        "embeddings_add": keras.layers.Add(name="embeddings_add"),
+    }
+
+
+def connect_layers(layers: dict, inputs: dict):
+    """Connect an encoder's layers; return the outputs of its graph."""
+    if "embeddings" in layers:
+        x = layers["embeddings"](inputs["token_ids"])
+    else:
+        tokens = layers["token_embedding"](inputs["token_ids"])
+        positions = layers["position_embedding"](tokens)
+        segments = layers["segment_embedding"](inputs["segment_ids"])
+        x = layers["embeddings_add"]((tokens, positions, segments))
+    x = layers["embeddings_dropout"](layers["embeddings_layer_norm"](x))
+    for layer in layers["transformer_layers"]:
+        x = layer(x, padding_mask=inputs["padding_mask"])
+    if "pooled_dense" not in layers:
+        return x
+    pooled = layers["pooled_dense"](x[:, 0, :])
+    return {"sequence_output": x, "pooled_output": pooled}

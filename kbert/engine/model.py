@@ -9,7 +9,14 @@ import torch
 from keras import tree
 
 from kbert.engine.backbone import Backbone
-from kbert.engine.inputs import check_dtypes
+from kbert.engine.buckets import Plan
+from kbert.engine.capture import CapturedSteps
+from kbert.engine.inputs import (
+    check_dtypes,
+    describe_unsound,
+    find_unsound,
+    find_wrong_label,
+)
 from kbert.engine.logs import LazyCallbacks, count_steps
 from kbert.engine.losses import start_from_logits
 from kbert.engine.optimizers import FusedUpdate, can_fuse
@@ -26,7 +33,9 @@ class EngineModel(keras.Model):
 
     The graph, `fit`, callbacks and losses are Keras's. What differs: an encoder
     computes only the outputs that the graph reads, cross-entropies start from logits,
-    and a known optimizer's update is one fused call.
+    and a known optimizer's update is one fused call. On a CUDA GPU steps are recorded
+    for the shapes of batch that come most and replayed; `compile(jit_compile=False)`
+    leaves that out.
     """
 
     optimizer: Any = None  # until it is compiled
@@ -38,6 +47,10 @@ class EngineModel(keras.Model):
         self._recovery = MemoryRecovery()
         self._tolerates_nan = False
         self._in_train_step = False
+        self._plan: Plan | None = None
+        self._jit_compile_asked: bool | str = "auto"
+        self._captured: CapturedSteps | None = None
+        self._said_not_captured: str | None = None
         self._host_numbers = HostNumbers()
         self._watch: LossWatch | None = None
         self._head: keras.Model | None = None
@@ -102,6 +115,7 @@ class EngineModel(keras.Model):
                 outputs=reads,
                 sparse_gradients=fused and self._device.type == "cpu",
                 token_vectors=token_vectors,
+                plan=self._plan,
             )
         if "first_output" in reads:
             outputs["sequence_output"] = outputs.pop("first_output")
@@ -114,13 +128,22 @@ class EngineModel(keras.Model):
 
         Cross-entropies start from the logits of a last layer with a softmax, sigmoid,
         log-softmax or no activation. With float16 products the optimizer scales its
-        loss.
+        loss. With `jit_compile=False` or `run_eagerly=True` a GPU runs every training
+        step kernel by kernel; else it replays recorded steps where it can, to the same
+        effect, and with `jit_compile=True` Keras compiles what is outside of them.
         """
         optimizer = keras.optimizers.get(optimizer)
         if self._needs_loss_scale(optimizer):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         super().compile(optimizer=optimizer, loss=start_from_logits(loss), **kwargs)
+        self._jit_compile_asked = kwargs.get("jit_compile", "auto")
         self._update = None
+
+    def get_compile_config(self):
+        """Return what `compile` was given; see `keras.Model`."""
+        config = super().get_compile_config()
+        # Keras writes down what "auto" came to.
+        return config and config | {"jit_compile": self._jit_compile_asked}
 
     def compile_from_config(self, config):
         """Compile with what `get_compile_config` gave."""
@@ -165,9 +188,12 @@ class EngineModel(keras.Model):
     def make_train_function(self, force=False):
         """Build the training step and choose the update it ends with."""
         self._update = self._build_update()
-        self._watch = None
-        if self._device.type == "cuda" and self._update and self._update.can_skip:
-            self._watch = LossWatch(self._device, self._tolerates_nan)
+        self._watch = self._captured = None
+        if self._device.type == "cuda":
+            if self._update and self._update.can_skip:
+                self._watch = LossWatch(self._device, self._tolerates_nan)
+            if self._jit_compile_asked and not self.run_eagerly and self._head is None:
+                self._captured = CapturedSteps(self)
         return super().make_train_function(force)
 
     def _build_update(self) -> FusedUpdate | None:
@@ -221,15 +247,22 @@ class EngineModel(keras.Model):
     def _train(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         first = next(leaf for leaf in tree.flatten(x) if leaf is not None)
-        loss, y_pred, gradients = self._differentiate_in_memory(x, y, sample_weight)
+        captured = self._captured
+        results = captured.run(x, y, sample_weight) if captured is not None else None
+        loss, y_pred = results or self._run_step(x, y, sample_weight)
         self._loss_tracker.update_state(loss, sample_weight=first.shape[0])
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _run_step(self, x, y, sample_weight):
+        """Update the weights; return the loss and the predictions from before."""
+        loss, y_pred, gradients = self._differentiate_in_memory(x, y, sample_weight)
         if self._watch is not None:
             assert self._update is not None
             skip = self._watch.check(loss, self._update.iteration)
             self._update.apply(gradients, skip)
         elif self._is_sound(loss, y, y_pred, sample_weight):
             self._update_weights(gradients)
-        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        return loss, y_pred
 
     def _list_callbacks(self, callbacks, fed: tuple, params: dict):
         """Keep Keras from reading the logs of every batch off a GPU."""
@@ -248,9 +281,18 @@ class EngineModel(keras.Model):
 
     def fit(self, *args, **kwargs):
         """Train; see `keras.Model.fit`."""
-        history = super().fit(*args, **kwargs)
+        try:
+            history = super().fit(*args, **kwargs)
+            self._say_what_was_captured()
+        finally:
+            self._captured = None  # it holds on to the GPU's memory
         self.check_losses()
         return history
+
+    def _say_what_was_captured(self) -> None:
+        sentence = self._captured.describe() if self._captured is not None else None
+        if sentence is not None:
+            _logger.warning("%s", sentence)
 
     def train_on_batch(self, *args, **kwargs):
         """Train on one batch; see `keras.Model.train_on_batch`."""
@@ -273,7 +315,7 @@ class EngineModel(keras.Model):
         """
         step = None if self._watch is None else self._watch.find_step()
         if step is not None:
-            raise RuntimeError(_describe_unsound("no number", step, "its batch"))
+            raise RuntimeError(describe_unsound("no number", step, "its batch"))
 
     def _differentiate_in_memory(self, x, y, sample_weight):
         batch = (x, y, sample_weight)
@@ -283,9 +325,15 @@ class EngineModel(keras.Model):
                 return self._recovery.differentiate(self._differentiate, batch, weights)
             return self._differentiate(batch)
 
-    def _differentiate(self, batch):
-        """Return the loss, the predictions and the gradients of a batch."""
+    def _differentiate(self, batch, plan: Plan | None = None):
+        """Return the loss, the predictions and the gradients of a batch.
+
+        Args:
+            batch: inputs, labels and sample weights.
+            plan: how the encoder runs it; `None` lets it find out.
+        """
         x, y, sample_weight = batch
+        self._plan = plan
         y_pred = self._predict_for_training(x)
         loss = self._compute_loss(
             x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
@@ -300,14 +348,14 @@ class EngineModel(keras.Model):
         try:
             return self(x, training=True)
         finally:
-            self._in_train_step = False
+            self._in_train_step, self._plan = False, None
 
     def _compute_loss(self, x=None, y=None, y_pred=None, **kwargs):
         try:
             return super()._compute_loss(x=x, y=y, y_pred=y_pred, **kwargs)
         except IndexError as error:
             # torch's cross-entropy, which names neither row nor label
-            raise _find_wrong_label(y, y_pred) or error from None
+            raise find_wrong_label(y, y_pred) or error from None
 
     def _update_weights(self, gradients) -> None:
         if self._update is not None:
@@ -328,16 +376,8 @@ class EngineModel(keras.Model):
         if self._tolerates_nan:
             return False
         step = int(self.optimizer._iterations.value)
-        where = _find_unsound(y, y_pred, sample_weight)
-        raise RuntimeError(_describe_unsound(float(loss), step, where))
-
-
-def _describe_unsound(loss, step: int, where: str) -> str:
-    return (
-        f"the loss is {loss} at step {step}, from {where}; the weights are as they "
-        "were after the step before. Lower the learning rate, clip the gradients "
-        "(global_clipnorm=1.0) or use precision='float32'."
-    )
+        where = find_unsound(y, y_pred, sample_weight)
+        raise RuntimeError(describe_unsound(float(loss), step, where))
 
 
 def _check_knows(optimizer, variables) -> None:
@@ -349,40 +389,6 @@ def _check_knows(optimizer, variables) -> None:
             "weights train now that did not when the model was compiled; compile again "
             "after kbert.unfreeze or a change of trainable."
         )
-
-
-def _find_unsound(y, y_pred, sample_weight) -> str:
-    """Say which rows of a batch hold what is no number, and where."""
-    places = (
-        (y_pred, "rows {} of its batch"),
-        (y, "the labels in rows {} of its batch"),
-        (sample_weight, "the sample weights in rows {} of its batch"),
-    )
-    for values, where in places:
-        rows: set[int] = set()
-        for value in tree.flatten(values):
-            if value is not None:
-                value = keras.ops.convert_to_tensor(value).detach()
-                sound = torch.isfinite(value).reshape(len(value), -1).all(1)
-                rows.update((~sound).nonzero()[:, 0].tolist())
-        if rows:
-            return where.format(sorted(rows)[:8])
-    return "the values of its batch together"
-
-
-def _find_wrong_label(y, y_pred) -> Exception | None:
-    """Return the sentence about the first label that is no class of its output."""
-    labels, outputs = tree.flatten(y), tree.flatten(y_pred)
-    for one, output in zip(labels, outputs, strict=False):
-        one = keras.ops.convert_to_tensor(one).reshape(-1)
-        num_classes = output.shape[-1]
-        for row in ((one < 0) | (one >= num_classes)).nonzero()[:1, 0].tolist():
-            return ValueError(
-                f"labels must be whole numbers in [0, {num_classes}); row {row} of the "
-                f"batch has {one[row].item():g}. Fix the row or build the model with "
-                "more classes."
-            )
-    return None
 
 
 def _shows_logits(operation) -> bool:

@@ -21,6 +21,8 @@ _ENCODER_PATH = re.compile(
 )
 # The pooler moves at the rate of the top layer, wherever that is.
 _POOLER = 10**6
+# So many updates that no bias is left to correct.
+_ENDLESS = 1e9
 _UNDECAYED = re.compile(r"(?:^|/)(?:bias|beta|gamma)$")
 
 
@@ -161,6 +163,7 @@ class FusedUpdate:
         self._iterations = Mirror(optimizer._iterations)
         self._rate: Mirror | None = None
         self._dense: dict[int, torch.Tensor] = {}
+        self._multipliers = list(dict.fromkeys(map(self._get_multiplier, variables)))
 
     @property
     def iteration(self) -> int:
@@ -188,11 +191,7 @@ class FusedUpdate:
                 a tensor, so that the host need not know.
         """
         optimizer = self.optimizer
-        pairs = [
-            (variable, gradient)
-            for variable, gradient in zip(self.variables, gradients, strict=True)
-            if gradient is not None
-        ]
+        pairs = self._pair(gradients)
         steps = optimizer.gradient_accumulation_steps or 1
         iteration = self.iteration
         if steps > 1:
@@ -201,7 +200,86 @@ class FusedUpdate:
             self._update(pairs, steps, iteration // steps + 1, skip)
             if steps > 1:
                 torch._foreach_zero_([gradient for _, gradient in pairs])
+        self.count_step()
+
+    def count_step(self) -> None:
+        """Count a step, here and in the optimizer's own counter."""
         self._iterations.count()
+
+    @property
+    def can_record(self) -> bool:
+        """Whether every step is one update that `apply_recorded` knows."""
+        steps = self.optimizer.gradient_accumulation_steps or 1
+        return self.can_skip and steps == 1
+
+    def list_numbers(self) -> list[float]:
+        """Return the numbers of the next update, which differ from step to step.
+
+        Returns:
+            Its count, from 1; what Keras makes of the bias corrections; and the
+            learning rate for every multiplier there is.
+        """
+        optimizer, step = self.optimizer, self.iteration + 1
+        rate = self._read_rate(step)
+        correction = (1 - optimizer.beta_2**step) ** 0.5 / (1 - optimizer.beta_1**step)
+        return [float(step), correction, *(rate * one for one in self._multipliers)]
+
+    @torch.no_grad()
+    @torch.compiler.disable
+    def apply_recorded(
+        self,
+        gradients: Sequence[torch.Tensor | None],
+        numbers: torch.Tensor,
+        skip: torch.Tensor,
+    ) -> None:
+        """Clip, decay and update as `apply` does, from numbers that are on the device.
+
+        Whatever is read of the host here stays as it is in a recorded step, which is
+        why `list_numbers` is apart and nothing is counted.
+
+        Args:
+            gradients: one a variable, dense; `None` where the loss does not depend
+                on it.
+            numbers: float32, the values of `list_numbers`.
+            skip: float32 (), 1 to change no weight and no moment.
+        """
+        optimizer = self.optimizer
+        pairs = self._pair(gradients)
+        factor = self._compute_factor([gradient for _, gradient in pairs], steps=1)
+        count, correction, *rates = numbers.unbind()
+        for (multiplier, decay), members in self._group(pairs).items():
+            rate, own_count = rates[self._multipliers.index(multiplier)], count
+            if type(optimizer) is not AdamW:
+                # Keras adds epsilon before the bias correction, torch after it. A
+                # recorded epsilon cannot follow, so the rate does, and torch sees no
+                # bias; decay goes by the rate as it was.
+                if decay:
+                    weights = [variable.value for variable, _ in members]
+                    torch._foreach_mul_(weights, 1 - rate * decay * (1 - skip))
+                rate, decay = rate * correction, 0.0
+                own_count = torch.full_like(count, _ENDLESS)
+            epsilon = optimizer.epsilon
+            self._update_adam(members, rate, decay, epsilon, factor, own_count, skip)
+
+    def _pair(self, gradients) -> list:
+        pairs = zip(self.variables, gradients, strict=True)
+        return [pair for pair in pairs if pair[1] is not None]
+
+    def _group(self, pairs) -> dict[tuple[float, float], list]:
+        """Return the variables of each learning rate multiplier and weight decay."""
+        optimizer = self.optimizer
+        groups: dict[tuple[float, float], list] = {}
+        for variable, gradient in pairs:
+            decays = optimizer.weight_decay and optimizer._use_weight_decay(variable)
+            decay = optimizer.weight_decay if decays else 0.0
+            key = self._get_multiplier(variable), decay
+            groups.setdefault(key, []).append((variable, gradient))
+        return groups
+
+    def _get_multiplier(self, variable) -> float:
+        if type(self.optimizer) is not AdamW:
+            return 1.0
+        return self.optimizer.get_multiplier(variable)
 
     def _accumulate(self, pairs):
         """Add gradients to the optimizer's accumulators and return these instead."""
@@ -235,23 +313,20 @@ class FusedUpdate:
         factor = self._compute_factor([gradient for _, gradient in pairs], steps)
         rate = self._read_rate(step)
         touched: list[tuple[torch.Tensor, torch.Tensor]] = []
-        groups: dict[tuple[float, float], list] = {}
-        for variable, gradient in pairs:
+        for place, (variable, gradient) in enumerate(pairs):
             if gradient.is_sparse:
                 gradient, rows = self._spread(variable, gradient)
                 touched.append((gradient, rows))
-            decays = bool(optimizer.weight_decay) and optimizer._use_weight_decay(
-                variable
-            )
-            multiplier = (
-                optimizer.get_multiplier(variable) if type(optimizer) is AdamW else 1.0
-            )
-            decay = optimizer.weight_decay if decays else 0.0
-            groups.setdefault((multiplier, decay), []).append((variable, gradient))
-        for (multiplier, decay), members in groups.items():
+                pairs[place] = variable, gradient
+        for (multiplier, decay), members in self._group(pairs).items():
             if _is_adam(optimizer):
-                rates = rate * multiplier, decay
-                self._update_adam(members, *rates, factor, step, skip)
+                epsilon = optimizer.epsilon
+                if type(optimizer) is not AdamW:
+                    # Keras adds epsilon before the bias correction, torch after it.
+                    epsilon /= (1 - optimizer.beta_2**step) ** 0.5
+                rates = rate * multiplier, decay, epsilon
+                count = torch.full((), float(step), device=factor.device)
+                self._update_adam(members, *rates, factor, count, skip)
             else:
                 self._update_sgd(members, rate, decay, factor)
         for gradient, rows in touched:
@@ -283,14 +358,9 @@ class FusedUpdate:
         table.index_copy_(0, rows, gradient.values())
         return table, rows
 
-    def _update_adam(self, members, rate, decay, factor, step, skip) -> None:
+    def _update_adam(self, members, rate, decay, epsilon, factor, count, skip) -> None:
         optimizer = self.optimizer
         index = [optimizer._get_variable_index(variable) for variable, _ in members]
-        epsilon = optimizer.epsilon
-        if type(optimizer) is not AdamW:
-            # Keras adds epsilon before the bias correction, torch after it.
-            epsilon /= (1 - optimizer.beta_2**step) ** 0.5
-        count = torch.full((), float(step), device=factor.device)
         torch._fused_adamw_(
             [variable.value for variable, _ in members],
             [gradient for _, gradient in members],

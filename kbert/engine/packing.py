@@ -103,7 +103,8 @@ class Packing:
         packed_rows: int64 (num_rows,), packed row of each padded row.
         groups: what attends together; none for fused attention.
         bounds: for fused attention int32 (num_rows + 2,), where each packed row and
-            the spare tokens begin, and where they end; else `None`.
+            the spare tokens begin, and where they end; longer where these make up
+            several rows; else `None`.
         longest: tokens of the longest of them, for fused attention.
     """
 

@@ -6,6 +6,7 @@ queued is done; one such place in a training step costs all that running ahead g
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ from keras import tree
 from torch.overrides import TorchFunctionMode
 
 _NUMBERS = (bool, int, float)
+# Numbers of a shape, say, that a device fills in sooner than a copy is queued.
+_FEW = 4
 
 
 def send(batch: Any, device: torch.device) -> Any:
@@ -74,6 +77,7 @@ class HostNumbers(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._is_entered = False
+        self._is_recording = False
 
     def __enter__(self):
         self._is_entered = True
@@ -82,6 +86,15 @@ class HostNumbers(TorchFunctionMode):
     def __exit__(self, *raised):
         self._is_entered = False
         return super().__exit__(*raised)
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Refuse copies of the host's memory, of which a replay would find the rest."""
+        self._is_recording = True
+        try:
+            yield
+        finally:
+            self._is_recording = False
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -106,7 +119,7 @@ class HostNumbers(TorchFunctionMode):
             if isinstance(args[1], (str, torch.device)):
                 device = torch.device(args[1])
                 if device.type == "cuda":
-                    return _copy(args[0], device).to(*args[2:], **kwargs)
+                    return self._copy(args[0], device).to(*args[2:], **kwargs)
         return func(*args, **kwargs)
 
     def _make(self, func, args, kwargs, device):
@@ -117,15 +130,21 @@ class HostNumbers(TorchFunctionMode):
             return torch.full((), value, dtype=kwargs.get("dtype"), device=device)
         if torch.is_tensor(value) and not _is_on_host(value):
             return func(*args, **kwargs)
-        return _copy(func(*args, **kwargs | {"device": "cpu"}), device)
+        host = func(*args, **kwargs | {"device": "cpu"})
+        if isinstance(value, (tuple, list)) and host.ndim == 1:
+            if 0 < len(host) <= _FEW and all(isinstance(x, _NUMBERS) for x in value):
+                fill = functools.partial(torch.full, (), dtype=host.dtype)
+                return torch.stack([fill(x, device=device) for x in value])
+        return self._copy(host, device)
+
+    def _copy(self, host: torch.Tensor, device: torch.device) -> torch.Tensor:
+        if self._is_recording:
+            raise RuntimeError("it copies values from the host in every step")
+        return host.pin_memory().to(device, non_blocking=True)
 
 
 def _is_on_host(tensor: torch.Tensor) -> bool:
     return tensor.device.type == "cpu"
-
-
-def _copy(host: torch.Tensor, device: torch.device) -> torch.Tensor:
-    return host.pin_memory().to(device, non_blocking=True)
 
 
 class Mirror:
@@ -185,8 +204,8 @@ class LossWatch:
         self._is_tolerant = is_tolerant
         self._first_step = torch.full((), -1, dtype=torch.int64, device=device)
 
-    def check(self, loss: torch.Tensor, step: int) -> torch.Tensor:
-        """Return float32 (), 1 when the step's update must be left out."""
+    def check(self, loss: torch.Tensor, step: int | torch.Tensor) -> torch.Tensor:
+        """Return float32 (), 1 when the update of a step must be left out."""
         unsound = ~torch.isfinite(loss)
         if not self._is_tolerant:
             is_first = unsound & (self._first_step < 0)
