@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 import kbert
-from kbert.batches import TrainingBatches, _cut
+from kbert.batches import TrainingBatches, fill_batches
 
 NUM_TEXTS, BATCH = 24, 8
 TEXTS, LABELS = tiny.write_texts(NUM_TEXTS, seed=3)
@@ -628,12 +628,14 @@ def test_evaluating_a_model_that_was_not_compiled_is_one_sentence():
 )
 def test_sorted_batches_fill_up_and_hold_every_row_once(lengths, batch_size, most):
     lengths = np.sort(lengths)[::-1]
-    starts = _cut(lengths, batch_size, most)
+    starts = fill_batches(lengths, batch_size, most)
     assert starts[0] == 0 and starts[-1] == len(lengths)
     for start, stop in itertools.pairwise(starts):
         num_tokens = lengths[start:stop].sum()
         assert stop > start
-        assert stop - start <= batch_size or num_tokens <= most
+        assert stop - start <= batch_size or num_tokens <= min(most, 2048)
+        assert num_tokens <= most or stop - start == 1
         if stop < len(lengths):
-            assert stop - start >= batch_size
-            assert stop - start > batch_size or num_tokens + lengths[stop] > most
+            longer = num_tokens + lengths[stop]
+            assert stop - start >= batch_size or longer > most
+            assert longer > min(most, 2048)

@@ -69,7 +69,7 @@ def test_the_cleaned_file_has_the_rows_that_are_left(tmp_path, ending):
     fixed = fix(path, out)
     assert digest(path) == before
     assert (fixed.num_rows, fixed.num_dropped, fixed.num_repaired) == (4, 3, 2)
-    table, _ = read_file(out, Reading())
+    table, *_ = read_file(out, Reading())
     assert table.column_names == ["id", "text", "note", "label"]
     assert table.column("id").to_pylist() == [0, 1, 4, 5]
     assert table.column("text").to_pylist() == ["a film", "café", "nul, x", 'say "no"']

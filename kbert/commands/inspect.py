@@ -83,7 +83,9 @@ def run(flags: Flags) -> None:
         chosen = {"drop": flags.drop, "repair": flags.repair}
         kinds = {k: _split(v) for k, v in chosen.items() if v is not None}
         fixed = found.fix(flags.fix, overwrite=flags.overwrite, **kinds)
-        words = textwrap.fill(str(fixed), 80, break_on_hyphens=False)
+        words = textwrap.fill(
+            str(fixed), 80, break_long_words=False, break_on_hyphens=False
+        )
         print(f"\n{words}", file=sys.stderr if flags.json else sys.stdout)
 
 
