@@ -145,8 +145,11 @@ class Delimited(Table):
 class Lines(Delimited):
     """Texts, one a line, from a stream; two with a tab between them for pairs."""
 
-    def __init__(self, stream: IO[bytes], names: Sequence[str]) -> None:
+    def __init__(
+        self, stream: IO[bytes], names: Sequence[str], is_nested: bool = False
+    ) -> None:
         self.path, self.reading = Path("-"), Reading()
+        self._is_nested = is_nested  # predictions are lists: JSON lines are written
         self.names = list(names)
         self._stream = stream
         self._format = {"delimiter": ",", "quoting": csv.QUOTE_MINIMAL}
@@ -167,6 +170,14 @@ class Lines(Delimited):
                     "pairs: write a tab between the two."
                 )
             yield fields
+
+    def write(self, file: IO, chunks: Iterator[tuple[Any, Added]]) -> None:
+        """Write chunks as CSV with a header, or as JSON lines."""
+        if not self._is_nested:
+            return super().write(file, chunks)
+        for chunk, added in chunks:
+            rows = [dict(zip(self.names, row, strict=True)) for row in chunk]
+            write_objects(file, rows, added)
 
 
 class JsonLines(Table):
@@ -215,10 +226,18 @@ class JsonLines(Table):
     def write(self, file: IO, chunks: Iterator[tuple[Any, Added]]) -> None:
         """Write chunks, an object a line."""
         for chunk, added in chunks:
-            for row, new in zip(chunk, zip(*added.values(), strict=True), strict=True):
-                both = {**row, **dict(zip(added, new, strict=True))}
-                file.write(_write_object(both) + "\n")
-            file.flush()
+            write_objects(file, chunk, added)
+
+
+class Records(JsonLines):
+    """Rows of a file that is no table; they are written as JSON lines."""
+
+    def __init__(self, path: Path, rows: Sequence[dict[str, Any]]) -> None:
+        self.path, self.reading, self._all = path, Reading(), rows
+        self.names = list(rows[0]) if rows else []
+
+    def _read_rows(self) -> Iterator[dict]:
+        yield from self._all
 
 
 class Parquet(Table):
@@ -301,6 +320,14 @@ def open_table(path: Path, reading: Reading) -> Table:
         f"cannot tell the format of {path} from its ending {suffix!r}; name it .csv, "
         ".tsv, .jsonl or .parquet, or pass delimiter= (--delimiter)."
     )
+
+
+def write_objects(file: IO, rows: Sequence[dict], added: Added) -> None:
+    """Write rows with the columns that are added to them, an object a line."""
+    for row, new in zip(rows, zip(*added.values(), strict=True), strict=True):
+        both = {**row, **dict(zip(added, new, strict=True))}
+        file.write(_write_object(both) + "\n")
+    file.flush()
 
 
 def _write_object(value: dict) -> str:

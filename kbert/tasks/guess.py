@@ -9,6 +9,7 @@ from typing import Any
 from kbert.data.files import JSON_SUFFIXES
 from kbert.tasks.columns import Column, Glance, complete, look
 from kbert.tasks.table import find_task
+from kbert.tasks.tag_data import CONLL_SUFFIXES
 from kbert.tasks.task import Request, Task
 
 SEPARATORS = (";", "|", ",")
@@ -16,7 +17,6 @@ SEPARATORS = (";", "|", ",")
 _MOST_WHOLE_CLASSES = 20
 # A smaller share of rows with separators: they are part of the names.
 _LEAST_SEVERAL = 0.02
-_CONLL_SUFFIXES = (".conll", ".iob", ".bio", ".txt")
 _TAG = re.compile(r"O|[BIESLU]-\S+")
 _HEAD_CHARACTERS = 100_000
 
@@ -57,7 +57,7 @@ def guess_by_format(request: Request) -> tuple[str, str] | None:
     if not isinstance(source, str | Path) or not Path(source).is_file():
         return None
     suffix = Path(source).suffix.lower()
-    if suffix not in (*_CONLL_SUFFIXES, *JSON_SUFFIXES):
+    if suffix not in (*CONLL_SUFFIXES, *JSON_SUFFIXES):
         return None
     encoding = request.reading.get("encoding") or "utf-8"
     with open(source, encoding=encoding, errors="replace") as file:
