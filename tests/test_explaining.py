@@ -257,7 +257,7 @@ def test_the_command_prints_one_json_object_and_writes_a_page(
     ("flags", "code", "sentence"),
     [
         (["{empty}", TEXT], 1, "is no run folder: it holds no model.keras"),
-        (["{run}", TEXT, "--target", "x"], 1, "the model has no label 'x'"),
+        (["{run}", TEXT, "--target", "x"], 2, "the model has no label 'x'"),
     ],
 )
 def test_the_command_refuses_in_a_sentence(

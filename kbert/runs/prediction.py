@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from kbert.data.files import Reading
 from kbert.data.folders import find_parts
+from kbert.data.opening import format_suffix
 from kbert.data.sources import read_table
 from kbert.report import RunFolder
 from kbert.runs.tables import Added, Lines, Parquet, Records, Table, open_table
@@ -200,7 +201,7 @@ def _replacing(out: Path, source: Any, table: Table) -> Iterator[IO]:
             raise ValueError(
                 f"{out} is the input, which is never changed; name another."
             )
-        suffix = ".jsonl" if isinstance(table, Records) else Path(source).suffix
+        suffix = table.suffix or format_suffix(Path(source))
         if out.suffix.lower() != suffix.lower():
             raise ValueError(
                 f"predictions of {Path(source).name} are written as {suffix}; name the "
