@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kbert.data.writing import replace_whole
 from kbert.engine.lean import without_tensorflow
 from kbert.engine.model import EngineModel
 from kbert.text import Preprocessor, Tokenizer
+from kbert.writing import replace_whole
 
 # A newer file format than this one cannot be read.
 FILE_FORMAT = 1

@@ -101,8 +101,8 @@ def test_training_says_what_was_guessed_and_where_everything_is(place, capsys):
     line = train_line(place)[:-1] + [str(out)]
     assert main(line) == 0
     shown = capsys.readouterr().out
-    assert "column 'mood', the only one that can be labels" in shown
-    assert "the task is classify, since" in shown
+    assert "Labels are in the column 'mood' of moods.csv" in shown
+    assert "The task is classify, since" in shown
     assert str(out / "report.html") in shown and "accuracy" in shown
 
 

@@ -182,7 +182,7 @@ def test_scores_are_compared_by_value_and_are_no_classes():
 
 
 def test_unlabelled_data_can_be_inspected():
-    found = inspect(["a film", "a film", ""], label=None)
+    found = inspect(["a film", "a film", ""])
     assert rows_of(found, "duplicates") == [1]
     assert rows_of(found, "blanks") == [2]
 

@@ -1,6 +1,7 @@
 """Cleaned files: what is written, what stays as it was, and the log that undoes it."""
 
 import csv
+import gzip
 import hashlib
 import json
 
@@ -15,11 +16,13 @@ import kbert
 from kbert.data.files import Reading, read_file
 from kbert.inspection.fixing import LOG_COLUMNS
 
+NAMES = {"text": "text", "label": "label"}
 FIXED_CHARACTERS = "ab\"',;é \n\r\x07ÃœÂ\u202e\0"
 
 
 def fix(path, out, inspected=None, **options):
     given = {"preset": build_preset(), "languages": False, **(inspected or {})}
+    given = {**NAMES, **given}
     return kbert.inspect(path, **given).fix(out, **options)
 
 
@@ -82,7 +85,7 @@ def test_the_cleaned_file_has_the_rows_that_are_left(tmp_path, ending):
         4: "odd_characters",
         6: "duplicates",
     }
-    again = kbert.inspect(out, preset=build_preset(), languages=False)
+    again = kbert.inspect(out, **NAMES, preset=build_preset(), languages=False)
     assert {f.kind for f in again.findings} <= {"few_rows", "unknown_tokens"}
 
 
@@ -147,6 +150,13 @@ def test_files_without_header_and_with_other_delimiters(tmp_path):
     read = {"columns": ["label", "text", "n"], "delimiter": "|"}
     fix(path, out, read)
     assert out.read_bytes() == b'ham|"a|b"|1\nham|c|2\nspam|c|3\n'
+
+
+def test_compressed_files_are_fixed_unpacked(tmp_path):
+    path, out = tmp_path / "in.csv.gz", tmp_path / "out.csv"
+    path.write_bytes(gzip.compress(b"text;label\na film;p\na film;p\nb;n\n"))
+    fix(path, out)
+    assert out.read_bytes() == b"text;label\na film;p\nb;n\n"
 
 
 def test_leaks_leave_the_training_file(tmp_path):
@@ -255,13 +265,13 @@ def test_inputs_are_never_written(tmp_path):
     write_file(path, FRAME)
     link = tmp_path / "link.csv"
     link.symlink_to(path)
-    found = kbert.inspect(path, preset=build_preset(), languages=False)
+    found = kbert.inspect(path, **NAMES, preset=build_preset(), languages=False)
     for place in (path, link):
         with pytest.raises(ValueError, match="is one of the inputs"):
             found.fix(place, overwrite=True)
     other = tmp_path / "x.csv.log.csv"
     write_file(other, FRAME)
-    found = kbert.inspect(other, preset=build_preset(), languages=False)
+    found = kbert.inspect(other, **NAMES, preset=build_preset(), languages=False)
     with pytest.raises(ValueError, match="is one of the inputs"):
         found.fix(tmp_path / "x.csv", overwrite=True)
 
@@ -291,14 +301,14 @@ def test_bad_output_is_refused_and_leaves_nothing(
 def test_a_file_that_changed_meanwhile_is_refused(tmp_path):
     path = tmp_path / "in.csv"
     write_file(path, FRAME)
-    found = kbert.inspect(path, preset=build_preset(), languages=False)
+    found = kbert.inspect(path, **NAMES, preset=build_preset(), languages=False)
     write_file(path, FRAME[:5])
     with pytest.raises(ValueError, match="has changed since; inspect it again"):
         found.fix(tmp_path / "out.csv")
 
 
 def test_rows_in_memory_cannot_be_fixed(tmp_path):
-    found = kbert.inspect(FRAME, preset=build_preset(), languages=False)
+    found = kbert.inspect(FRAME, **NAMES, preset=build_preset(), languages=False)
     with pytest.raises(ValueError, match="read from memory; write them to a CSV"):
         found.fix(tmp_path / "out.csv")
 

@@ -116,7 +116,7 @@ def test_planted_mojibake_is_found_and_repaired(shared_data, encoding):
             for b in raw
         )
         texts[row] = garbled
-    found = inspect(texts, label=None)
+    found = inspect(texts, unlabelled=True)
     assert found["mojibake"].rows["train"].tolist() == planted
     repaired = {row: repair_encoding(texts[row]) for row in planted}
     wrong = {row for row in planted if repaired[row] != originals[row]}
@@ -149,7 +149,7 @@ def test_clean_english_gives_few_alarms(shared_data, name, column, most):
     else:
         frame = pd.read_csv(folder / "train.csv", keep_default_na=False)
     frame = frame.sample(2000, random_state=0)
-    found = inspect(frame, text=column, label=None, languages=True)
+    found = inspect(frame, text=column, unlabelled=True, languages=True)
     assert next(iter(found.languages)) == "en"
     for kind in ("languages", "garbled", "odd_characters"):
         count = found[kind].count if kind in found else 0

@@ -29,7 +29,7 @@ HEAVY = (
 )
 # Lower layers never import higher ones. Modules of one row may import each other.
 LAYERS = (
-    ("data",),
+    ("data", "writing"),
     (
         "augmentation",
         "cleaning",

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import tiny
@@ -128,6 +129,39 @@ def test_a_table_keeps_its_columns_in_every_format(runs, tmp_path):
         assert found["predicted_label"].tolist() == expected["label"].tolist()
         got = found["probability_good"].astype(float)
         np.testing.assert_allclose(got, expected["probability_good"], rtol=1e-5)
+
+
+def test_files_are_read_as_in_training_whatever_they_are(runs, tmp_path):
+    """Compressed, with semicolons, a JSON array, a spreadsheet: same predictions."""
+    frame = pd.DataFrame({"text": TEXTS[:4], "code": ["1", "2", "x;y", '"']})
+    expected = runs["classify"].predict(TEXTS[:4])["label"].tolist()
+    frame.to_csv(tmp_path / "a.csv.gz", index=False)
+    frame.to_csv(tmp_path / "b.csv", index=False, sep=";")
+    frame.to_json(tmp_path / "c.json", orient="records")
+    frame.to_csv(tmp_path / "d.txt", index=False, sep="|")
+    frame.to_csv(tmp_path / "e.csv", index=False, encoding="utf-16")
+    endings = {"a.csv.gz": ".csv", "c.json": ".jsonl"}
+    for place in sorted(tmp_path.iterdir()):
+        out = tmp_path / f"out{endings.get(place.name, place.suffix)}"
+        kbert.predict(runs["classify"], place, out)
+        if out.suffix == ".jsonl":
+            found = pd.read_json(out, lines=True, dtype=False)
+        else:
+            found = pd.read_csv(out, sep=None, engine="python", dtype=str)
+        assert found["label"].tolist() == expected, place.name
+        assert found["code"].tolist() == frame["code"].tolist(), place.name
+        out.unlink()
+
+
+def test_predictions_of_a_spreadsheet_are_written_as_csv(runs, tmp_path, monkeypatch):
+    place, out = tmp_path / "a.xlsx", tmp_path / "out.csv"
+    place.write_bytes(b"PK")
+    table = pa.table({"text": TEXTS[:3], "n": [1, None, 3]})
+    monkeypatch.setattr("kbert.runs.tables.read_file", lambda *_: (table, "", ()))
+    assert kbert.predict(runs["classify"], place, out).num_rows == 3
+    assert pd.read_csv(out, dtype=str)["n"].tolist()[::2] == ["1", "3"]
+    with pytest.raises(ValueError, match=r"written as \.csv"):
+        kbert.predict(runs["classify"], place, tmp_path / "out.xlsx")
 
 
 def test_a_long_table_is_read_in_chunks(runs, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ def frame(**columns) -> Request:
     [
         ({"text": TEXTS, "label": TWO}, "text", "label"),
         ({"id": range(30), "Review": TEXTS, "Stars": TWO}, "Review", "Stars"),
+        ({"text_a": TEXTS, "text_b": TEXTS, "label": TWO}, "text_a", "label"),
         ({"words": TEXTS, "kind": TWO}, "words", "kind"),
         ({"words": TEXTS, "kind": TWO, "": range(30)}, "words", "kind"),
         ({"Unnamed: 0": range(30), "q": TEXTS, "z": TWO}, "q", "z"),
@@ -37,10 +38,10 @@ def test_the_only_sensible_columns_are_found_and_said(columns, text, label):
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"one": TEXTS, "two": TEXTS[::-1], "label": TWO}, "texts.*'one', 'two'"),
-        ({"text": TEXTS, "x": TWO, "z": TWO}, "labels: it could be 'x', 'z'.*--label"),
-        ({"text": TEXTS, "n": range(30)}, "labels: none of"),
-        ({"a": range(30), "b": range(30)}, "texts: none of"),
+        ({"one": TEXTS, "two": TEXTS[::-1], "label": TWO}, "texts, 'one' and 'two'"),
+        ({"text": TEXTS, "x": TWO, "z": TWO}, "the labels, 'x' and 'z'; pass label="),
+        ({"text": TEXTS, "n": range(30)}, "no column that looks like labels"),
+        ({"a": range(30), "b": range(30)}, "no column that looks like texts"),
     ],
 )
 def test_where_several_could_be_meant_the_user_is_asked(columns, words):
@@ -56,6 +57,8 @@ def test_columns_that_are_named_are_taken():
         label="z",
     )
     assert complete(request) == (request, [])
+    several = Request(source=request.source, text="one", label="x,z")
+    assert complete(several)[0].label == ("x", "z")
 
 
 @pytest.mark.parametrize(
@@ -70,6 +73,7 @@ def test_columns_that_are_named_are_taken():
         (["a;b", "b", "a"] * 10, "multilabel", "several labels a row, such as 'a;b'"),
         (["a|b", "b", "a", "c|a", "c"] * 6, "multilabel", "such as"),
         (["good, very", "bad, very"] * 15, "classify", "2 different"),
+        (["a;b", "b", "a", "b;a;c"] + ["a", "b"] * 13, "multilabel", "several"),
     ],
 )
 def test_the_task_follows_from_the_labels(labels, name, why):

@@ -43,7 +43,7 @@ def read_delimited(
     encoding, note = choose_encoding(path, reading.encoding)
     head = read_head(path, encoding)
     notes = [] if note is None else [note]
-    mark = _choose_delimiter(path, head, reading, usual)
+    mark = choose_delimiter(path, head, reading, usual)
     if reading.delimiter is None and mark != usual:
         notes.append(
             f"{path.name} is read with {MARKS[mark]} ({mark!r}) between its fields, as "
@@ -57,9 +57,23 @@ def read_delimited(
     return table, words, tuple(notes)
 
 
-def _choose_delimiter(
+def choose_delimiter(
     path: Path, head: str, reading: "Reading", usual: str | None
 ) -> str:
+    """Choose what stands between the fields of a file.
+
+    Args:
+        path: the file, for messages.
+        head: its first lines.
+        reading: the delimiter that was asked for, or the columns wanted.
+        usual: delimiter that the file's name stands for, or `None`.
+
+    Returns:
+        One character.
+
+    Raises:
+        ValueError: the delimiter asked for is none, or none can be guessed.
+    """
     if reading.delimiter is not None:
         # A shell passes a tab as the two characters \t.
         mark = "\t" if reading.delimiter == "\\t" else reading.delimiter

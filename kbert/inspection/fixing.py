@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 
 from kbert.data import Split
 from kbert.data.files import Reading, suggest
-from kbert.data.writing import replace_whole
+from kbert.data.opening import format_suffix
 from kbert.inspection.characters import REPAIRS, may_need_repair
 from kbert.inspection.finding import KINDS, say_of_one
 from kbert.inspection.records import copy_records
 from kbert.inspection.rows import Rows
+from kbert.writing import replace_whole
 
 DROPPED = ("nulls", "blanks", "duplicates", "leaks")
 REPAIRED = tuple(REPAIRS)
@@ -158,9 +159,10 @@ def _check_output(out: Path, log: Path, source: Path, origin: Origin) -> None:
             )
     if source.is_dir():
         raise ValueError(f"{source} is a folder; inspect one file to fix it.")
-    if out.suffix.lower() != source.suffix.lower():
+    suffix = format_suffix(source)
+    if out.suffix.lower() != suffix:
         raise ValueError(
-            f"the cleaned file has the input's format; name it *{source.suffix}, not "
+            f"the cleaned file has the input's format; name it *{suffix}, not "
             f"{out.name!r}."
         )
     with source.open("rb") as file:

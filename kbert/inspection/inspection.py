@@ -41,6 +41,7 @@ class Inspection:
         label_counts: rows by part and class.
         findings: the worst first.
         notes: what was not looked at, or not wholly, and why.
+        guesses: what was guessed in reading the source, a sentence each.
         truncation: what the maximum length cuts off; `None` without a tokenizer.
         max_length: that length, in tokens.
         languages: language (ISO 639) to rows where it was clear, the main one first.
@@ -52,6 +53,7 @@ class Inspection:
     label_counts: Mapping[str, Mapping[str, int]]
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    guesses: tuple[str, ...] = ()
     truncation: Truncation | None = None
     max_length: int | None = None
     languages: Mapping[str, int] = field(default_factory=dict)
@@ -103,6 +105,7 @@ class Inspection:
             "label_counts": {k: dict(v) for k, v in self.label_counts.items()},
             "findings": [finding.to_json(max_rows) for finding in self.findings],
             "notes": list(self.notes),
+            "guesses": list(self.guesses),
             "truncation": self.truncation and self.truncation.to_json(),
             "max_length": self.max_length,
             "languages": dict(self.languages),

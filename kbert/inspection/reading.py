@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,53 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kbert.data import Split
+from kbert.data.columns import find_columns
 from kbert.data.files import Reading
 from kbert.data.folders import PARTS, find_parts
 from kbert.data.labels import Classes, find_classes, sort_names
 from kbert.data.sources import Source, read_source
 from kbert.inspection.fixing import Origin
 from kbert.inspection.rows import Rows
+
+
+def find_reading(
+    source: Any, named: tuple[str | None, str | None, str | None, bool], layout: Reading
+) -> tuple[Reading, list[str]]:
+    """Find the columns that are not named.
+
+    Args:
+        source: as for `kbert.load_splits`.
+        named: columns of texts, labels and second texts, and whether there are none of
+            labels.
+        layout: how the files are to be read.
+
+    Returns:
+        How to read them, and what was guessed.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: a column that was named is missing, or none can be told.
+    """
+    text, label, pair, unlabelled = named
+    if text and (label or unlabelled):
+        return replace(layout, text=text, label=label, text_pair=pair), []
+    found = find_columns(
+        source,
+        text,
+        label,
+        pair,
+        label_optional=True,
+        encoding=layout.encoding,
+        columns=layout.columns,
+        delimiter=layout.delimiter,
+        quoting=layout.quoting,
+    )
+    notes = list(found.sentences)
+    own = None if unlabelled else found.label
+    if not isinstance(own, str | None):
+        notes[-1] = "Labels are in several columns, so they are not checked; name one."
+        own = None
+    return replace(layout, text=found.text, label=own, text_pair=found.text_pair), notes
 
 
 def read_rows(

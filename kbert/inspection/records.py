@@ -4,6 +4,7 @@ What is not changed keeps its bytes: quoting, number formats, line ends, white s
 """
 
 import codecs
+import io
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,13 +13,21 @@ from typing import IO
 
 import pyarrow as pa
 
+from kbert.data.delimited import choose_delimiter
+from kbert.data.delimiters import read_head
 from kbert.data.encodings import choose_encoding
-from kbert.data.files import DELIMITERS, JSON_SUFFIXES, PARQUET_SUFFIXES, Reading
+from kbert.data.files import (
+    DELIMITED_SUFFIXES,
+    DELIMITERS,
+    JSON_SUFFIXES,
+    PARQUET_SUFFIXES,
+    Reading,
+)
+from kbert.data.opening import format_suffix, open_bytes
 
 Values = Mapping[int, Mapping[str, str]]  # row to column to new text
 _TO_CLOSING_QUOTE = re.compile(r'(?:[^"]|"")*"(?!")')
 _LINE_END = re.compile(r"\r?\n?\Z")
-_GUESSED = (",", ";", "\t", "|")
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
@@ -48,24 +57,25 @@ def copy_records(
         ValueError: the file's format is none that is read here.
         OSError: a file cannot be read or written.
     """
-    suffix = path.suffix.lower()
+    suffix = format_suffix(path)
     if suffix in PARQUET_SUFFIXES and reading.delimiter is None:
         return _copy_parquet(path, out, dropped, values)
-    codec = _find_codec(path, choose_encoding(path, reading.encoding)[0])
+    encoding = choose_encoding(path, reading.encoding)[0]
+    codec = _find_codec(path, encoding)
     with (
-        path.open(encoding=codec, newline="") as file,
+        open_bytes(path) as stream,
+        io.TextIOWrapper(stream, encoding=codec, newline="") as file,
         out.open("w", encoding=codec, newline="") as target,
     ):
         if suffix in JSON_SUFFIXES and reading.delimiter is None:
-            return _copy_json(file, target, dropped, values)
-        if suffix not in DELIMITERS and reading.delimiter is None:
+            return _copy_json(file, path, target, dropped, values)
+        if suffix not in DELIMITED_SUFFIXES and reading.delimiter is None:
             raise ValueError(
-                f"cannot write {path.suffix} files; unpack or convert {path} first."
+                f"cannot write {path.suffix} files; save {path} as CSV first."
             )
-        marks = [DELIMITERS.get(suffix), *_GUESSED]
-        if reading.delimiter:
-            marks = [reading.delimiter]
-        form = _Form(file, [m for m in marks if m], reading, names)
+        head = read_head(path, encoding)
+        mark = choose_delimiter(path, head, reading, DELIMITERS.get(suffix))
+        form = _Form(file, mark, reading, names)
         return _copy_delimited(form, target, dropped, values)
 
 
@@ -73,7 +83,7 @@ def _find_codec(path: Path, encoding: str) -> str:
     """Name a codec that keeps a byte order mark as a character."""
     name = codecs.lookup(encoding).name
     if name == "utf-16":
-        with path.open("rb") as file:
+        with open_bytes(path) as file:
             return _BYTE_ORDER_MARKS.get(file.read(2), "utf-16-le")
     return "utf-8" if name == "utf-8-sig" else name
 
@@ -85,26 +95,23 @@ class _Form:
     """How a delimited file is laid out, found from its first record."""
 
     def __init__(
-        self, file: IO[str], marks: list[str], reading: Reading, names: Sequence[str]
+        self, file: IO[str], mark: str, reading: Reading, names: Sequence[str]
     ) -> None:
         """Read the header, if there is one."""
         self.file = file
         self.header = ""
         self.names = list(names) if reading.columns is None else list(reading.columns)
+        self.delimiter, self.quoting = mark, _has_quotes(mark, reading)
         if reading.columns is not None:
-            self.delimiter, self.quoting = marks[0], _has_quotes(marks[0], reading)
             return
-        for mark in dict.fromkeys(marks):
-            file.seek(0)
-            self.delimiter, self.quoting = mark, _has_quotes(mark, reading)
-            self.header = next(self.records(), "")
-            while not _LINE_END.sub("", self.header) and self.header:
-                self.header += next(self.records(), "")
-            found = self.fields(self.header.lstrip("\ufeff\r\n"))
-            if set(names) <= set(found):
-                self.names = found
-                return
-        raise ValueError(f"the header of the file has no columns {', '.join(names)}.")
+        self.header = next(self.records(), "")
+        while not _LINE_END.sub("", self.header) and self.header:
+            self.header += next(self.records(), "")
+        self.names = self.fields(self.header.lstrip("\ufeff\r\n"))
+        if not set(names) <= set(self.names):
+            raise ValueError(
+                f"the header of the file has no columns {', '.join(names)}."
+            )
 
     def records(self) -> Iterator[str]:
         """Yield the records that follow, with their line ends."""
@@ -198,7 +205,11 @@ def _copy_delimited(
 
 
 def _copy_json(
-    file: IO[str], target: IO[str], dropped: Collection[int], values: Values
+    file: IO[str],
+    path: Path,
+    target: IO[str],
+    dropped: Collection[int],
+    values: Values,
 ) -> tuple[dict[int, str], int]:
     raw, row = {}, -1
     for line in file:
@@ -207,7 +218,7 @@ def _copy_json(
             continue
         if not line.lstrip("\ufeff \t").startswith("{"):
             raise ValueError(
-                f"{file.name} is not JSON lines: {line.strip()[:40]!r} is no object; "
+                f"{path} is not JSON lines: {line.strip()[:40]!r} is no object; "
                 "write one object a line to have it fixed."
             )
         row += 1

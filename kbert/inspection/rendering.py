@@ -27,6 +27,7 @@ def render_text(inspection: "Inspection") -> str:
     """
     lines = [
         *_wrap(_plain(f"Inspected {inspection.source}."), ""),
+        *(line for one in inspection.guesses for line in _wrap(_plain(one), "")),
         *_describe_rows(inspection),
     ]
     for finding in inspection.findings:
@@ -122,7 +123,8 @@ def render_html(inspection: "Inspection") -> str:
     Returns:
         HTML; no text becomes markup.
     """
-    head = "".join(f"<li>{escape(line)}</li>" for line in _describe_rows(inspection))
+    lines = [*map(_plain, inspection.guesses), *_describe_rows(inspection)]
+    head = "".join(f"<li>{escape(line)}</li>" for line in lines)
     notes = "".join(f"<p>Not checked: {escape(n)}</p>" for n in inspection.notes)
     body = "".join(map(_render_finding, inspection.findings))
     return (

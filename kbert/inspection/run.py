@@ -18,7 +18,7 @@ from kbert.inspection.classes import count_classes, find_class_faults
 from kbert.inspection.finding import KINDS, Finding, describe
 from kbert.inspection.inspection import Inspection, LabelErrors
 from kbert.inspection.near import NEAR
-from kbert.inspection.reading import read_rows, to_split
+from kbert.inspection.reading import find_reading, read_rows, to_split
 from kbert.inspection.rows import Rows
 from kbert.text import Preprocessor
 
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 def inspect(
     source: Any,
     *,
-    text: str = "text",
-    label: str | None = "label",
+    text: str | None = None,
+    label: str | None = None,
     text_pair: str | None = None,
+    unlabelled: bool = False,
     validation: Any = None,
     test: Any = None,
     preset: "str | os.PathLike[str] | Preset | None" = None,
@@ -41,7 +42,7 @@ def inspect(
     languages: bool = True,
     seed: int = 42,
     label_names: Sequence[str] | None = None,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
     columns: Sequence[str] | None = None,
     delimiter: str | None = None,
     quoting: bool | None = None,
@@ -59,10 +60,11 @@ def inspect(
     Args:
         source: as in `kbert.load_splits`: a file, a folder with `train.csv`, a
             DataFrame and so on.
-        text: column of the texts.
-        label: column of the labels; `None`: unlabelled. Labels that are no classes,
-            such as scores, are compared by their values.
-        text_pair: column of the second texts of pairs.
+        text: column of the texts; `None`: the one that can only be it.
+        label: column of the labels; `None`: likewise, if there is one. Labels that are
+            no classes, such as scores, are compared by their values.
+        text_pair: column of the second texts of pairs; `None`: found with `text`.
+        unlabelled: whether there is no column of labels.
         validation: a source of its own; `None`: the folder's, if it has one.
         test: the same; it may be unlabelled.
         preset: whose tokenizer counts tokens, and whose encoder `check_labels` uses;
@@ -76,7 +78,7 @@ def inspect(
         languages: whether to tell the texts' languages.
         seed: of hash functions, samples and folds.
         label_names: class names in id order; `None` takes the labels that occur.
-        encoding: of text files.
+        encoding: of text files; `None`: UTF-8, or UTF-16 with a byte order mark.
         columns: names of a delimited file's columns if it has no header.
         delimiter: character between fields, for files whose name does not tell.
         quoting: whether `"` quotes fields; `None`: unless the delimiter is a tab.
@@ -97,15 +99,11 @@ def inspect(
         >>> found.fix("reviews-clean.csv")
     """
     _check_arguments(validation, test, near_duplicates)
-    reading = Reading(
-        text=text,
-        label=label,
-        text_pair=text_pair,
-        encoding=encoding,
-        columns=columns,
-        delimiter=delimiter,
-        quoting=quoting,
+    layout = Reading(
+        encoding=encoding, columns=columns, delimiter=delimiter, quoting=quoting
     )
+    named = (text, label, text_pair, unlabelled)
+    reading, guessed = find_reading(source, named, layout)
     origin, words, notes = read_rows(source, validation, test, reading, label_names)
     chosen = _choose_preset(preset, notes)
     preprocessor = None
@@ -122,7 +120,8 @@ def inspect(
     )
     if check_labels:
         inspection = _check_labels(inspection, origin.rows, chosen, seed)
-    return replace(inspection, _origin=origin)
+    said = [note for part in origin.rows.parts.values() for note in part.notes]
+    return replace(inspection, guesses=(*guessed, *said), _origin=origin)
 
 
 def inspect_splits(

@@ -1,11 +1,11 @@
 """One explanation as a page of its own."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kbert.report.rendering import read_style, render
 from kbert.report.trust_sections import arrange_explanation
+from kbert.writing import replace_whole
 
 if TYPE_CHECKING:
     from kbert.explaining import Explanation
@@ -44,9 +44,5 @@ def write_explanation(path: Path, explanation: "Explanation") -> None:
         OSError: the file cannot be written.
     """
     page = render_explanation(explanation)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
+    with replace_whole(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,13 +3,13 @@
 import contextlib
 import errno
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 from kbert.report.plain import dump_csv, dump_json
+from kbert.writing import replace_whole
 
 CLAIM = "config.json"
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -120,17 +120,8 @@ class RunFolder:
                 f"file names of a run folder have no folders; received {name!r}."
             )
         target = self.path / name
-        suffix = target.suffix or ".tmp"
-        temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{suffix}")
-        try:
-            with _writing(target):
-                yield temporary
-                _flush(temporary)
-                os.replace(temporary, target)
-                _flush_folder(self.path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        with _writing(target), replace_whole(target) as temporary:
+            yield temporary
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a text file in UTF-8.
@@ -316,21 +307,3 @@ def _system_error(error: BaseException | None) -> OSError | None:
             found = found or error
         error = error.__cause__ or error.__context__
     return found
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file's bytes are on the disk, where disks notice being full."""
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _flush_folder(path: Path) -> None:
-    """Wait until a rename is on the disk; not every system can."""
-    if os.name != "posix":
-        return
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -167,7 +167,9 @@ def describe_data(
     }
 
 
-def _count_labels(labels: np.ndarray, label_names: Sequence[str]) -> dict[str, int]:
+def _count_labels(labels: Any, label_names: Sequence[str]) -> dict[str, int]:
+    if isinstance(labels, list):  # those of the words of each text
+        labels = np.concatenate(labels)
     if labels.ndim == 2:  # several labels a row
         counts = labels.sum(axis=0)
     else:

@@ -30,6 +30,8 @@ def announce(plan: Plan) -> None:
     more = f" and {len(names) - _LISTED_NAMES} more" * (len(names) > _LISTED_NAMES)
     listed = f": {', '.join(names[:_LISTED_NAMES])}{more}" if names else ""
     print(f"Task      {plan.task.name}{listed}")
+    for note in getattr(splits, "notes", ()):
+        print(f"Note      {note}")
     for sentence in splits.findings.summary():
         print(f"Found     {sentence}")
     for notice in plan.notices:

@@ -176,11 +176,11 @@ def find_kept_epoch(plan: Plan, epochs: Sequence[Mapping[str, Any]]) -> int:
     Returns:
         Its number, from 1.
     """
-    metric = f"val_{plan.task.metric}"
+    from kbert.runs.best_epoch import rank_epoch
+
     if plan.splits.validation is None:
         return len(epochs)
-    choose = max if plan.task.mode == "max" else min
-    return choose(epochs, key=lambda epoch: epoch[metric])["epoch"]
+    return max(epochs, key=lambda epoch: rank_epoch(plan.task, epoch))["epoch"]
 
 
 def write_command(plan: Plan) -> str:

@@ -1,6 +1,6 @@
 """What a training is going to do: the data, the task, the encoder, the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,7 @@ from kbert.data.folders import find_parts
 from kbert.presets import EMBEDDED_PRESET, load_preset
 from kbert.runs.defaults import COUNTED_ROWS, Settings, choose_settings, choose_share
 from kbert.tasks import Request, Task, find_task, guess_task
-from kbert.tasks.columns import Glance, complete, look
+from kbert.tasks.columns import complete, look
 from kbert.tasks.guess import guess_by_format
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Plan:
         frozen: layers that do not train, from the bottom; `all` or `None`.
         class_weight: as `Model.fit` takes it.
         precision: format of the matrix products.
-        findings: clauses on what was found out about the data, such as columns.
+        findings: sentences on what was guessed about the data, such as columns.
         notices: sentences that head the report.
     """
 
@@ -121,22 +121,24 @@ def _find_task(request: Request, name: str | None) -> tuple[Task, Request, list[
     """Find the task, the columns, and what each part gets."""
     task = None if name is None else find_task(name)
     findings: list[str] = []
-    glance = None
+    table = None
     has_columns = guess_by_format(request) is None if task is None else task.has_columns
     if has_columns:
-        glance = look(request)
-        request, findings = complete(request, glance)
+        request, findings = complete(request)
+        table = look(request)
     if task is None:
-        task, why = guess_task(request, glance)
-        findings.append(f"the task is {task.name}, since {why}")
-    return task, _share(request, glance), findings
+        task, why = guess_task(request, table)
+        findings.append(
+            f"The task is {task.name}, since {why}; pass task= (--task) for another."
+        )
+    num_rows = 0 if table is None else len(table)
+    own = set(find_parts(request.source)) if table is not None else set()
+    return task, _share(request, num_rows, own), findings
 
 
-def _share(request: Request, glance: Glance | None) -> Request:
+def _share(request: Request, num_rows: int, own: Collection[str]) -> Request:
     """Replace shares that were not named by the default, and 0 by no part."""
-    num_rows = 0 if glance is None else glance.num_rows
     share = choose_share(min(num_rows, request.limit or num_rows))
-    own = find_parts(request.source) if glance is not None else {}
     wanted: dict[str, Any] = {}
     for name in ("validation", "test"):
         asked = getattr(request, name)

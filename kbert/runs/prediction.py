@@ -6,15 +6,18 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from kbert.data.files import Reading
 from kbert.data.folders import find_parts
+from kbert.data.opening import format_suffix
 from kbert.data.sources import read_table
 from kbert.report import RunFolder
-from kbert.runs.tables import Added, Lines, Parquet, Table, open_table
+from kbert.runs.tables import Added, Lines, Parquet, Records, Table, open_table
 from kbert.runs.trained import TrainedRun, load_run
+from kbert.tasks import Request
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,12 +82,13 @@ def predict(
     """
     run = load_run(run)
     request = run.request(source, text=text, text_pair=text_pair, reading=reading)
-    names = [str(request.text or "text")]
-    if request.text_pair is not None:
-        names.append(request.text_pair)
     if not isinstance(source, str | os.PathLike):
+        names = _name_inputs(run, request, _list_columns(source))
         return _predict_memory(run, source, names, out, batch_size)
-    table = _open(source, names, Reading(**request.reading))
+    table = _open(run, source, request)
+    names = _name_inputs(run, request, table.names)
+    for name in names:
+        table.require(name)
     written = Written("" if out is None else str(out))
     chunks = _predict_chunks(run, table, names, batch_size, written)
     if out is None:
@@ -99,13 +103,32 @@ def predict(
     return written
 
 
-def _open(source: Any, names: Sequence[str], reading: Reading) -> Table:
+def _open(run: TrainedRun, source: Any, request: Request) -> Table:
     if str(source) == STANDARD:
-        return Lines(sys.stdin.buffer, names)
-    table = open_table(Path(source), reading)
-    for name in names:
-        table.require(name)
-    return table
+        names = _name_inputs(run, request, ["text"])
+        return Lines(sys.stdin.buffer, names, run.task.is_nested)
+    path = Path(source)
+    if path.is_file():
+        rows = run.task.read_records(path, request.reading)
+        if rows is not None:
+            return Records(path, rows)
+    return open_table(path, Reading(text=request.text or "", **request.reading))
+
+
+def _list_columns(source: Any) -> list[str]:
+    names = getattr(source, "column_names", getattr(source, "columns", ()))
+    return list(map(str, names))
+
+
+def _name_inputs(run: TrainedRun, request: Request, known: Sequence[str]) -> list[str]:
+    """Name the columns that are predicted: as in training, or the usual ones."""
+    asked = [request.text, request.text_pair]
+    named = [name for name in asked if name is not None]
+    usual = run.task.inputs
+    if len(usual) == 1 and named:
+        return named
+    found = [next((n for n in own if n in known), own[0]) for own in usual]
+    return [name or own for name, own in zip_longest(asked[: len(usual)], found)]
 
 
 def _predict_chunks(
@@ -123,9 +146,8 @@ def _predict_chunks(
         ]
         added = _predict_columns(run, columns, table.names, batch_size)
         written.num_rows += len(columns[0])
-        written.label_counts.update(
-            value for value in next(iter(added.values())) if isinstance(value, str)
-        )
+        labels = added.get("label", added.get(_PREFIX + "label", ()))
+        written.label_counts.update(one for one in labels if isinstance(one, str))
         yield chunk, added
     if not written.num_rows:
         raise ValueError(f"{table.path} holds no rows; there is nothing to predict.")
@@ -179,11 +201,11 @@ def _replacing(out: Path, source: Any, table: Table) -> Iterator[IO]:
             raise ValueError(
                 f"{out} is the input, which is never changed; name another."
             )
-        suffix = Path(source).suffix
+        suffix = table.suffix or format_suffix(Path(source))
         if out.suffix.lower() != suffix.lower():
             raise ValueError(
-                f"predictions are written in the format of the input; name the file "
-                f"{out.with_suffix(suffix).name!r} instead of {out.name!r}."
+                f"predictions of {Path(source).name} are written as {suffix}; name the "
+                f"file {out.with_suffix(suffix).name!r} instead of {out.name!r}."
             )
     with RunFolder(out.parent).replacing(out.name) as temporary:
         if isinstance(table, Parquet):

@@ -5,6 +5,7 @@ thousand rows are in memory at a time.
 """
 
 import csv
+import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +15,21 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from kbert.data.delimiters import guess_delimiter, read_head
+from kbert.data.delimited import choose_delimiter
+from kbert.data.delimiters import read_head
 from kbert.data.encodings import check_decodes, choose_encoding
 from kbert.data.files import (
+    DELIMITED_SUFFIXES,
     DELIMITERS,
     JSON_SUFFIXES,
     PARQUET_SUFFIXES,
     Reading,
+    check_is_file,
+    read_file,
     suggest,
 )
+from kbert.data.opening import format_suffix, open_bytes
+from kbert.data.spreadsheets import SPREADSHEET_SUFFIXES
 
 CHUNK_ROWS = 8192
 _LONGEST_FIELD = 2**31 - 1  # characters; Python's csv takes 131,072 unless told
@@ -35,6 +42,7 @@ class Table(ABC):
 
     Attributes:
         names: of the columns; those of JSON lines are its first row's.
+        suffix: of files that are written; `None`: the input's.
 
     Args:
         path: file to read.
@@ -42,6 +50,7 @@ class Table(ABC):
     """
 
     names: list[str]
+    suffix: str | None = None
 
     def __init__(self, path: Path, reading: Reading) -> None:
         self.path, self.reading = path, reading
@@ -94,7 +103,10 @@ class Delimited(Table):
         codec = "utf-8-sig" if self._encoding == "utf-8" else self._encoding
         number = -2 if self.reading.columns is None else -1
         try:
-            with self.path.open(encoding=codec, newline="") as file:
+            with (
+                open_bytes(self.path) as stream,
+                io.TextIOWrapper(stream, encoding=codec, newline="") as file,
+            ):
                 for row in csv.reader(file, strict=True, **self._format):
                     if not row:  # a blank line
                         continue
@@ -142,11 +154,31 @@ class Delimited(Table):
             ) from None
 
 
+class Spreadsheet(Delimited):
+    """Rows of the first sheet; they are written as CSV."""
+
+    suffix = ".csv"
+
+    def __init__(self, path: Path, reading: Reading) -> None:
+        self.path, self.reading = path, reading
+        self._format = {"delimiter": ",", "quoting": csv.QUOTE_MINIMAL}
+        table, _, _ = read_file(path, reading)
+        self.names = list(table.column_names)
+        columns = [column.to_pylist() for column in table.columns]
+        self._rows = (
+            ["" if cell is None else str(cell) for cell in row]
+            for row in zip(*columns, strict=True)
+        )
+
+
 class Lines(Delimited):
     """Texts, one a line, from a stream; two with a tab between them for pairs."""
 
-    def __init__(self, stream: IO[bytes], names: Sequence[str]) -> None:
+    def __init__(
+        self, stream: IO[bytes], names: Sequence[str], is_nested: bool = False
+    ) -> None:
         self.path, self.reading = Path("-"), Reading()
+        self._is_nested = is_nested  # predictions are lists: JSON lines are written
         self.names = list(names)
         self._stream = stream
         self._format = {"delimiter": ",", "quoting": csv.QUOTE_MINIMAL}
@@ -168,6 +200,14 @@ class Lines(Delimited):
                 )
             yield fields
 
+    def write(self, file: IO, chunks: Iterator[tuple[Any, Added]]) -> None:
+        """Write chunks as CSV with a header, or as JSON lines."""
+        if not self._is_nested:
+            return super().write(file, chunks)
+        for chunk, added in chunks:
+            rows = [dict(zip(self.names, row, strict=True)) for row in chunk]
+            write_objects(file, rows, added)
+
 
 class JsonLines(Table):
     """One JSON object a line; a chunk is a list of dicts."""
@@ -186,7 +226,10 @@ class JsonLines(Table):
     def _read_rows(self) -> Iterator[dict]:
         codec = "utf-8-sig" if self._encoding == "utf-8" else self._encoding
         try:
-            with self.path.open(encoding=codec, newline="\n") as file:
+            with (
+                open_bytes(self.path) as stream,
+                io.TextIOWrapper(stream, encoding=codec, newline="\n") as file,
+            ):
                 for number, line in enumerate(file, start=1):
                     if line.strip():
                         yield self._parse(line, number)
@@ -215,10 +258,20 @@ class JsonLines(Table):
     def write(self, file: IO, chunks: Iterator[tuple[Any, Added]]) -> None:
         """Write chunks, an object a line."""
         for chunk, added in chunks:
-            for row, new in zip(chunk, zip(*added.values(), strict=True), strict=True):
-                both = {**row, **dict(zip(added, new, strict=True))}
-                file.write(_write_object(both) + "\n")
-            file.flush()
+            write_objects(file, chunk, added)
+
+
+class Records(JsonLines):
+    """Rows of a file that is read at once; they are written as JSON lines."""
+
+    suffix = ".jsonl"
+
+    def __init__(self, path: Path, rows: Sequence[dict[str, Any]]) -> None:
+        self.path, self.reading, self._all = path, Reading(), rows
+        self.names = list(rows[0]) if rows else []
+
+    def _read_rows(self) -> Iterator[dict]:
+        yield from self._all
 
 
 class Parquet(Table):
@@ -278,29 +331,33 @@ def open_table(path: Path, reading: Reading) -> Table:
         FileNotFoundError: there is no such file.
         ValueError: it is empty, damaged or of no known format.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}; check the path.")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder, not a file; pass one file in it.")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes); pass a file with rows.")
-    suffix = path.suffix.lower()
-    delimiter = reading.delimiter
-    if delimiter is None and suffix in DELIMITERS:
-        encoding, _ = choose_encoding(path, reading.encoding)
-        head = read_head(path, encoding)
-        given = reading.columns, reading.quoting
-        delimiter = guess_delimiter(head, DELIMITERS[suffix], reading.wanted, *given)
-    if delimiter is not None:
-        return Delimited(path, reading, delimiter)
+    check_is_file(path)
+    suffix = format_suffix(path)
+    if reading.delimiter is not None or suffix in DELIMITED_SUFFIXES:
+        head = read_head(path, choose_encoding(path, reading.encoding)[0])
+        usual = DELIMITERS.get(suffix)
+        return Delimited(path, reading, choose_delimiter(path, head, reading, usual))
     if suffix in JSON_SUFFIXES:
+        head = read_head(path, choose_encoding(path, reading.encoding)[0])
+        if head.lstrip("\ufeff \t\r\n").startswith("["):
+            return Records(path, read_file(path, reading)[0].to_pylist())
         return JsonLines(path, reading)
     if suffix in PARQUET_SUFFIXES:
         return Parquet(path, reading)
+    if suffix in SPREADSHEET_SUFFIXES:
+        return Spreadsheet(path, reading)
     raise ValueError(
         f"cannot tell the format of {path} from its ending {suffix!r}; name it .csv, "
         ".tsv, .jsonl or .parquet, or pass delimiter= (--delimiter)."
     )
+
+
+def write_objects(file: IO, rows: Sequence[dict], added: Added) -> None:
+    """Write rows with the columns that are added to them, an object a line."""
+    for row, new in zip(rows, zip(*added.values(), strict=True), strict=True):
+        both = {**row, **dict(zip(added, new, strict=True))}
+        file.write(_write_object(both) + "\n")
+    file.flush()
 
 
 def _write_object(value: dict) -> str:

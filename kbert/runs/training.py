@@ -134,13 +134,13 @@ def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
 
 
 def build_model(plan: Plan) -> "Model":
-    """Build and compile the model of a plan.
+    """Build the model of a plan.
 
     Args:
         plan: what is trained.
 
     Returns:
-        The model, ready for `fit`.
+        The model, not compiled.
     """
     from kbert import training
 
@@ -158,43 +158,39 @@ def build_model(plan: Plan) -> "Model":
     elif plan.frozen:
         training.freeze(model, int(plan.frozen), embeddings=True)
     plan.task.prepare(model, plan.splits.train)
-    optimizer = training.adamw(
-        settings.learning_rate,
-        schedule="linear",
-        warmup=settings.warmup,
-        epochs=settings.epochs,
-        examples=len(plan.splits.train),
-        batch_size=settings.batch_size,
-        weight_decay=settings.weight_decay,
-    )
-    plan.task.compile(model, optimizer)
     return model
 
 
 def fit(plan: Plan, model: "Model", progress: "Progress") -> None:
-    """Train a model and keep its best epoch.
+    """Compile a model, train it and keep its best epoch.
 
     Args:
         plan: what is trained.
         model: as `build_model` made it.
         progress: shows and remembers the epochs.
     """
-    import keras
+    from kbert import training
+    from kbert.runs.best_epoch import KeepBest
 
     task, settings, validation = plan.task, plan.settings, plan.splits.validation
     callbacks: list[Any] = [progress]
     if validation is not None:
-        best = keras.callbacks.EarlyStopping(
-            f"val_{task.metric}",
-            mode=task.mode,
-            patience=settings.patience,
-            restore_best_weights=True,
-        )
-        callbacks.append(best)
+        callbacks.append(KeepBest(task, settings.patience))
         validation = task.feed(model, validation, settings.batch_size, None)
     options = {} if plan.class_weight is None else {"class_weight": plan.class_weight}
+    fed = task.feed(model, plan.splits.train, settings.batch_size, plan.request.seed)
+    optimizer = training.adamw(
+        settings.learning_rate,
+        schedule="linear",
+        warmup=settings.warmup,
+        epochs=settings.epochs,
+        examples=len(getattr(fed, "windows", fed)),  # some texts have several windows
+        batch_size=settings.batch_size,
+        weight_decay=settings.weight_decay,
+    )
+    task.compile(model, optimizer)
     model.fit(
-        task.feed(model, plan.splits.train, settings.batch_size, plan.request.seed),
+        fed,
         validation_data=validation,
         batch_size=settings.batch_size,
         epochs=settings.epochs,

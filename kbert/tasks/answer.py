@@ -1,15 +1,21 @@
 """Answers to questions, taken from a text: `--task answer`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kbert.evaluation.answers import measure_answers
-from kbert.tasks.answer_data import Questions, load_questions
+from kbert.evaluation.answers import measure_answers, score_answer
+from kbert.tasks.answer_data import (
+    Questions,
+    is_squad,
+    load_questions,
+    read_questions,
+)
 from kbert.tasks.parts import TaskSplits
-from kbert.tasks.task import Request, Task
+from kbert.tasks.task import NUM_MISTAKES, Request, Task
 
 if TYPE_CHECKING:
     import keras
@@ -50,10 +56,27 @@ class AnswerQuestions(Task):
     metric = "span_accuracy"
     mode = "max"
     headlines = ("exact_match", "f1")
+    inputs = (("question",), ("context",))
 
     def load(self, request: Request) -> TaskSplits:
         """Read, check and split questions; see `load_questions`."""
         return load_questions(request)
+
+    def read_records(
+        self, path: Path, reading: Mapping[str, Any]
+    ) -> list[dict[str, Any]] | None:
+        """Read the questions of a SQuAD file."""
+        if not is_squad(path, reading.get("encoding")):
+            return None
+        part, _, _ = read_questions(path, reading=reading)
+        names = ("id", "question", "context")
+        rows = zip(part.ids, part.questions, part.contexts, strict=True)
+        records: list[dict[str, Any]]
+        records = [dict(zip(names, row, strict=True)) for row in rows]
+        if part.labels is not None:
+            for record, right in zip(records, part.labels, strict=True):
+                record["answers"] = right
+        return records
 
     def build(
         self,
@@ -167,6 +190,33 @@ class AnswerQuestions(Task):
         """Compare answers by SQuAD's rules; see `kbert.evaluation.measure_answers`."""
         assert part.labels is not None
         return measure_answers(part.labels, [one.text for one in predictions])
+
+    def find_mistakes(
+        self,
+        part: Questions,
+        predictions: Sequence[Answer],
+        label_names: Sequence[str] = (),
+    ) -> list[dict[str, Any]]:
+        """Return the wrong answers that the model was surest of."""
+        found: list[dict[str, Any]] = []
+        names = self.name_labels(part, label_names)
+        for row, (one, right) in enumerate(
+            zip(predictions, part.labels or (), strict=True)
+        ):
+            if not score_answer(one.text, right)[0]:
+                found.append(
+                    {
+                        "row": int(part.rows[row]),
+                        "text": part.questions[row],
+                        "num_characters": len(part.questions[row]),
+                        "text_pair": part.contexts[row],
+                        "label_name": names[row] or "no answer",
+                        "predicted_name": one.text or "no answer",
+                        "probability": one.probability,
+                    }
+                )
+        found.sort(key=lambda one: -one["probability"])
+        return found[:NUM_MISTAKES]
 
     def name_labels(self, part: Questions, label_names: Sequence[str]) -> list[str]:
         """Return the right answers of each question, parted by bars."""

@@ -228,6 +228,21 @@ def _collect(rows: Iterator[_Row], name: str) -> Questions:
 # === SQuAD ===
 
 
+def is_squad(path: Path, encoding: str | None = None) -> bool:
+    """Whether a file has the form of SQuAD's.
+
+    Args:
+        path: of the file.
+        encoding: of its text.
+
+    Returns:
+        Whether it is one JSON object with a list `data`.
+    """
+    if path.suffix.lower() not in _JSON_SUFFIXES:
+        return False
+    return _parse_squad(read_text(path, encoding)[0]) is not None
+
+
 def _parse_squad(content: str) -> list | None:
     """Return the articles of a SQuAD file; `None` if it is something else."""
     try:

@@ -2,13 +2,19 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from kbert.data.files import JSON_SUFFIXES
-from kbert.tasks.columns import Column, Glance, complete, look
+from kbert.tasks.columns import complete, look
 from kbert.tasks.table import find_task
+from kbert.tasks.tag_data import CONLL_SUFFIXES
 from kbert.tasks.task import Request, Task
 
 SEPARATORS = (";", "|", ",")
@@ -16,17 +22,42 @@ SEPARATORS = (";", "|", ",")
 _MOST_WHOLE_CLASSES = 20
 # A smaller share of rows with separators: they are part of the names.
 _LEAST_SEVERAL = 0.02
-_CONLL_SUFFIXES = (".conll", ".iob", ".bio", ".txt")
+_MOST_SINGLE = 0.05  # share of labels that only one of the rows looked at has
+_SEEN_ROWS = 5000  # enough to tell what a column holds
+_NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
 _TAG = re.compile(r"O|[BIESLU]-\S+")
 _HEAD_CHARACTERS = 100_000
 
 
-def guess_task(request: Request, glance: Glance | None = None) -> tuple[Task, str]:
+@dataclass(frozen=True)
+class Column:
+    """What a column of labels holds.
+
+    Args:
+        values: those that are there, as strings.
+        is_list: whether each is a list.
+    """
+
+    values: Sequence[str]
+    is_list: bool = False
+
+    @property
+    def distinct(self) -> dict[str, int]:
+        """The different values and how often each occurs."""
+        return dict(Counter(self.values))
+
+    @property
+    def is_number(self) -> bool:
+        """Whether every value is a number."""
+        return bool(self.values) and all(map(_NUMBER.fullmatch, self.values))
+
+
+def guess_task(request: Request, table: pa.Table | None = None) -> tuple[Task, str]:
     """Guess which task a source is for.
 
     Args:
         request: what to read; columns may be missing.
-        glance: as `kbert.tasks.columns.look` returns it; `None`: looked at.
+        table: as `kbert.tasks.columns.look` returns it; `None`: looked at.
 
     Returns:
         The task, and a clause that says why.
@@ -37,9 +68,10 @@ def guess_task(request: Request, glance: Glance | None = None) -> tuple[Task, st
     """
     found = guess_by_format(request)
     if found is None:
-        glance = glance or look(request)
-        request, _ = complete(request, glance)
-        found = _guess_by_labels(request.label, glance.columns)
+        request, _ = complete(request)
+        if table is None:
+            table = look(request)
+        found = _guess_by_labels(request.label, table)
     name, why = found
     return find_task(name), why
 
@@ -57,7 +89,7 @@ def guess_by_format(request: Request) -> tuple[str, str] | None:
     if not isinstance(source, str | Path) or not Path(source).is_file():
         return None
     suffix = Path(source).suffix.lower()
-    if suffix not in (*_CONLL_SUFFIXES, *JSON_SUFFIXES):
+    if suffix not in (*CONLL_SUFFIXES, *JSON_SUFFIXES):
         return None
     encoding = request.reading.get("encoding") or "utf-8"
     with open(source, encoding=encoding, errors="replace") as file:
@@ -93,14 +125,14 @@ def _is_list(value: Any) -> bool:
 
 
 def _guess_by_labels(
-    label: str | Sequence[str] | None, columns: Mapping[str, Column]
+    label: str | Sequence[str] | None, table: pa.Table
 ) -> tuple[str, str]:
     if not isinstance(label, str):
         names = ", ".join(map(repr, label or ()))
         return "multilabel", f"columns {names} can each be 0 or 1"
-    column = columns.get(label)
-    if column is None:  # reading says so better
+    if label not in table.column_names:  # reading says so better
         return "classify", f"column {label!r} holds labels"
+    column = _sample(table.column(table.column_names.index(label)))
     if column.is_list:
         return "multilabel", f"column {label!r} holds lists of labels"
     distinct = column.distinct
@@ -118,6 +150,17 @@ def _guess_by_labels(
             f"column {label!r} holds several labels a row, such as {example!r}",
         )
     return "classify", f"column {label!r} holds {len(distinct)} different labels"
+
+
+def _sample(values: pa.ChunkedArray) -> Column:
+    """Take rows from all over a column, since files are often sorted."""
+    places = np.linspace(0, len(values) - 1, min(len(values), _SEEN_ROWS))
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    found = [v for v in values.take(places.astype(int)).to_pylist() if v is not None]
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return Column([str(v) for v in found if v == v and str(v).strip()], is_list)
 
 
 def find_separator(column: Column) -> str | None:
@@ -138,6 +181,8 @@ def find_separator(column: Column) -> str | None:
             for part in value.split(mark):
                 counts[part.strip()] = counts.get(part.strip(), 0) + 1
         # Parts recur in other company; "Smith, Ann" falls into parts of its own.
-        if len(counts) <= len(column.distinct) and min(counts.values()) > 1:
+        single = sum(count == 1 for count in counts.values())
+        recur = single <= _MOST_SINGLE * sum(counts.values())
+        if len(counts) <= len(column.distinct) and recur:
             return mark
     return None

@@ -2,10 +2,10 @@
 
 import difflib
 
-from kbert.tasks import classify, multilabel, regress
+from kbert.tasks import answer, classify, multilabel, regress, tag
 from kbert.tasks.task import Task
 
-_ALL = (classify.TASK, multilabel.TASK, regress.TASK)
+_ALL = (classify.TASK, multilabel.TASK, regress.TASK, tag.TASK, answer.TASK)
 
 TASKS: dict[str, Task] = {one.name: one for one in _ALL}
 

@@ -1,7 +1,8 @@
 """Tagged words, such as names of persons and places: `--task tag`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,13 @@ from kbert.evaluation.entities import (
     measure_entities,
 )
 from kbert.tasks.parts import TaskSplits
-from kbert.tasks.tag_data import Sentences, load_sentences
-from kbert.tasks.task import Request, Task
+from kbert.tasks.tag_data import (
+    CONLL_SUFFIXES,
+    Sentences,
+    load_sentences,
+    read_sentences,
+)
+from kbert.tasks.task import NUM_MISTAKES, Request, Task
 
 if TYPE_CHECKING:
     import keras
@@ -99,10 +105,25 @@ class Tag(Task):
     metric = "f1"
     mode = "max"
     headlines = ("f1", "precision", "recall", "accuracy")
+    inputs = (("tokens", "words", "text"),)
+    is_nested = True
 
     def load(self, request: Request) -> TaskSplits:
         """Read, check and split tagged sentences; see `load_sentences`."""
         return load_sentences(request)
+
+    def read_records(
+        self, path: Path, reading: Mapping[str, Any]
+    ) -> list[dict[str, Any]] | None:
+        """Read the sentences of a CoNLL file."""
+        if path.suffix.lower() not in CONLL_SUFFIXES:
+            return None
+        sentences, _, _ = read_sentences(path, reading=reading)
+        tags = sentences.tags
+        if tags is None:
+            return [{"tokens": words} for words in sentences.words]
+        rows = zip(sentences.words, tags, strict=True)
+        return [{"tokens": words, "tags": own} for words, own in rows]
 
     def build(
         self,
@@ -226,6 +247,34 @@ class Tag(Task):
         found = np.concatenate([one.labels for one in predictions])
         return measure_entities(labels, found, part.offsets, label_names)
 
+    def find_mistakes(
+        self,
+        part: Sentences,
+        predictions: Sequence[TaggedText],
+        label_names: Sequence[str],
+    ) -> list[dict[str, Any]]:
+        """Return sentences with wrong entities, the surest first."""
+        named = replace(part, label_names=tuple(label_names))
+        found: list[dict[str, Any]] = []
+        for row, (one, labels) in enumerate(
+            zip(predictions, named.labels or (), strict=True)
+        ):
+            right = replace(one, labels=labels)
+            if [_key(e) for e in one.entities] != [_key(e) for e in right.entities]:
+                wrong = one.labels != labels
+                found.append(
+                    {
+                        "row": int(part.rows[row]),
+                        "text": one.text,
+                        "num_characters": len(one.text),
+                        "label_name": _list_entities(right),
+                        "predicted_name": _list_entities(one),
+                        "probability": float(one.probabilities[wrong].max()),
+                    }
+                )
+        found.sort(key=lambda one: -one["probability"])
+        return found[:NUM_MISTAKES]
+
     def name_labels(self, part: Sentences, label_names: Sequence[str]) -> list[str]:
         """Return the tags of each sentence, joined by blanks."""
         return [" ".join(tags) for tags in part.tags or ()]
@@ -238,6 +287,14 @@ class Tag(Task):
             "tags": [" ".join(one.tags) for one in predictions],
             "entities": [[asdict(e) for e in one.entities] for one in predictions],
         }
+
+
+def _key(entity: Entity) -> tuple[int, int, str]:
+    return entity.start, entity.end, entity.type
+
+
+def _list_entities(one: TaggedText) -> str:
+    return ", ".join(f"{e.text} ({e.type})" for e in one.entities) or "nothing"
 
 
 def _locate(one: Any, row: int) -> tuple[str, np.ndarray]:

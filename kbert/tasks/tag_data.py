@@ -15,8 +15,9 @@ from kbert.tasks.parts import TaskSplits, assemble, find_sources, load_parts
 from kbert.tasks.parts import read_lines as read_file_lines
 from kbert.tasks.task import Request
 
-SUFFIXES = (".txt", ".conll", ".bio", ".iob", ".tsv", ".jsonl", ".json", ".ndjson")
 _JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
+CONLL_SUFFIXES = (".txt", ".conll", ".bio", ".iob")
+SUFFIXES = (*CONLL_SUFFIXES, ".tsv", *_JSON_SUFFIXES)
 _DOCUMENT = "-DOCSTART-"
 _WORD_FIELDS = ("tokens", "words")
 _TAG_FIELDS = ("tags", "ner_tags", "labels")

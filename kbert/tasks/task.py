@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from kbert.encoded import Encoded
     from kbert.models import Model
     from kbert.presets import Preset
+
+
+NUM_MISTAKES = 20  # that a report shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,9 @@ class Task(ABC):
         balances: whether labels are classes, which `class_weight` can balance.
         has_columns: whether its data are tables, whose columns
             `kbert.tasks.columns` finds.
+        inputs: names that the columns of a text have where none are named; of
+            several parts those of each.
+        is_nested: whether predictions hold lists, which a CSV file has no form for.
     """
 
     name: ClassVar[str]
@@ -84,6 +91,8 @@ class Task(ABC):
     pictures: ClassVar[tuple[str, ...]] = ()
     balances: ClassVar[bool] = False
     has_columns: ClassVar[bool] = False
+    inputs: ClassVar[tuple[tuple[str, ...], ...]] = (("text",),)
+    is_nested: ClassVar[bool] = False
 
     @abstractmethod
     def load(self, request: Request) -> Any:
@@ -113,6 +122,23 @@ class Task(ABC):
             ValueError: the data do not fit the task; the sentence says how.
         """
         return self.load(replace(request, validation=None, test=None)).train
+
+    def read_records(
+        self, path: Path, reading: Mapping[str, Any]
+    ) -> list[dict[str, Any]] | None:
+        """Read a file to predict that is no table.
+
+        Args:
+            path: of the file.
+            reading: how to read it.
+
+        Returns:
+            A dict a row, with the columns of `inputs`; `None`: it is a table.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        return None
 
     def encode(self, preset: "Preset", part: Any, max_length: int) -> "Encoded":
         """Tokenize a part, to find out how long its texts are.

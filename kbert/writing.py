@@ -2,12 +2,13 @@
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
-def replace_whole(path: Path, overwrite: bool) -> Iterator[Path]:
+def replace_whole(path: Path, overwrite: bool = True) -> Iterator[Path]:
     """Let a block write a file beside `path` that takes its place once it is whole.
 
     Args:
@@ -29,9 +30,31 @@ def replace_whole(path: Path, overwrite: bool) -> Iterator[Path]:
         raise FileExistsError(
             f"{path} exists; pass overwrite=True or choose another file."
         )
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    suffix = path.suffix or ".tmp"
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{suffix}")
     try:
         yield temporary
+        _flush(temporary)
         os.replace(temporary, path)
+        _flush_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's bytes are on the disk, where disks notice being full."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(path: Path) -> None:
+    """Wait until a rename is on the disk; not every system can."""
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,155 @@
+"""Tagged words and answers through training, evaluation and prediction."""
+
+import io
+import json
+import sys
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+import tiny
+
+import kbert
+from kbert.runs.best_epoch import KeepBest, rank_epoch
+from kbert.tasks import Request, find_task
+from kbert.tasks.answer import Answer
+
+TEXTS, _ = tiny.write_texts(60)
+SETTINGS = {"epochs": 2, "learning_rate": 3e-3, "precision": "float32"}
+
+
+def write_conll(path, texts) -> None:
+    lines = []
+    for text in texts:
+        for place, word in enumerate(text.split()):
+            lines.append(f"{word} X {'B-LONG' if place % 3 == 1 else 'O'}")
+        lines.append("")
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def write_squad(path, texts) -> None:
+    articles = [
+        {
+            "title": f"t{number}",
+            "paragraphs": [
+                {
+                    "context": text,
+                    "qas": [
+                        {
+                            "id": f"q{number}",
+                            "question": "what is it",
+                            "answers": [{"text": text.split()[0], "answer_start": 0}],
+                        }
+                    ],
+                }
+            ],
+        }
+        for number, text in enumerate(texts)
+    ]
+    path.write_text(json.dumps({"data": articles}), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Return a run of each of the two tasks, from a file, its task guessed."""
+    folder = tmp_path_factory.mktemp("words")
+    write_conll(folder / "tag.txt", TEXTS)
+    write_squad(folder / "answer.json", TEXTS)
+    return {
+        name: kbert.train(
+            folder / file, preset=tiny.build_preset(), out=folder / name, **SETTINGS
+        )
+        for name, file in (("tag", "tag.txt"), ("answer", "answer.json"))
+    }
+
+
+def test_both_tasks_are_guessed_trained_and_reported(runs):
+    for name, run in runs.items():
+        assert run.task.name == name and run.split == "test"
+        page = (run.path / "report.html").read_text("utf-8")
+        for headline in run.task.headlines[:2]:
+            assert run.metrics[headline]["value"] is not None
+        assert "The mistakes it was surest of" in page or name == "answer"
+        rows = pd.read_csv(run.path / "predictions.csv")
+        assert len(rows) == run.metrics["num_examples"]
+    counts = runs["tag"].report["data"]["label_counts"]["train"]
+    assert set(counts) == {"O", "B-LONG"} and counts["O"] > counts["B-LONG"] > 0
+
+
+def test_files_of_the_tasks_own_form_are_measured_and_predicted(runs, tmp_path):
+    write_conll(tmp_path / "new.txt", TEXTS[:9])
+    write_squad(tmp_path / "new.json", TEXTS[:9])
+    for name, file in (("tag", "new.txt"), ("answer", "new.json")):
+        run = kbert.load_run(runs[name].path)
+        figures = kbert.evaluate(run, tmp_path / file)
+        assert figures["num_examples"] == 9 and "95 % interval" in str(figures)
+        out = tmp_path / f"{name}.jsonl"
+        assert kbert.predict(run, tmp_path / file, out).num_rows == 9
+        rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+        assert len(rows) == 9
+        if name == "tag":
+            assert {"tokens", "tags", "predicted_tags", "entities"} == set(rows[0])
+            assert rows[0]["tokens"] == TEXTS[0].split()
+        else:
+            assert rows[3]["id"] == "q3" and rows[3]["context"] == TEXTS[3]
+            assert {"answer", "start", "probability"} <= set(rows[0])
+        with pytest.raises(ValueError, match=r"written as \.jsonl; name the file"):
+            kbert.predict(run, tmp_path / file, tmp_path / "out.csv")
+
+
+def test_wrong_answers_are_shown_the_surest_first():
+    task = find_task("answer")
+    table = {
+        "question": ["what"] * 3,
+        "context": ["a cat sat"] * 3,
+        "answer": ["cat"] * 3,
+    }
+    part = task.read(Request(source=pa.table(table)))
+    given = [
+        Answer("a", 0, 1, 0.3),
+        Answer("cat", 2, 5, 0.9),
+        Answer("", None, None, 0.6),
+    ]
+    found = task.find_mistakes(part, given)
+    assert [one["row"] for one in found] == [2, 0]
+    assert [one["predicted_name"] for one in found] == ["no answer", "a"]
+    assert found[0]["label_name"] == "cat" and found[0]["text_pair"] == "a cat sat"
+
+
+def test_tables_and_streams_are_predicted_too(runs, tmp_path, capsys, monkeypatch):
+    table = tmp_path / "q.csv"
+    frame = pd.DataFrame({"context": TEXTS[:5], "question": ["what"] * 5})
+    frame.to_csv(table, index=False)
+    found = runs["answer"].predict(table)
+    assert list(found)[:3] == ["context", "question", "answer"] and len(found) == 5
+    assert runs["answer"].predict(frame).answer.tolist() == found.answer.tolist()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the film\n")))
+    runs["tag"].predict("-", "-")
+    row = json.loads(capsys.readouterr().out)
+    assert row["text"] == "the film" and isinstance(row["entities"], list)
+    assert len(runs["tag"].predict(["the film", "a plot"])) == 2
+
+
+def test_of_equally_accurate_epochs_that_with_the_least_loss_is_kept():
+    task = find_task("classify")
+    epochs = [(0.5, 0.7), (0.8, 0.6), (0.8, 0.5), (0.8, 0.9), (0.7, 0.1)]
+    logs = [{"val_accuracy": a, "val_loss": b} for a, b in epochs]
+    ranks = [rank_epoch(task, one) for one in logs]
+    assert ranks.index(max(ranks)) == 2
+    assert rank_epoch(task, {"val_accuracy": float("nan")}) < min(ranks)
+    score = find_task("regress")
+    assert rank_epoch(score, {"val_loss": 1}) > rank_epoch(score, {"val_loss": 2})
+    model = tiny.build_model()
+    keeper = KeepBest(task, patience=2)
+    keeper.set_model(model)
+    head = model.layers[-1]
+    kernel, bias = head.get_weights()
+    for number, one in enumerate(logs):
+        head.set_weights([kernel, bias * 0 + number])
+        model.stop_training = False
+        keeper.on_epoch_end(number, one)
+        if model.stop_training:
+            break
+    assert number == 4
+    keeper.on_train_end()
+    assert (head.get_weights()[1] == 2).all()
