@@ -52,10 +52,8 @@ def parse(
     parser: argparse.ArgumentParser, argv: list[str] | None
 ) -> argparse.Namespace:
     """Parse, and fill in what depends on other flags; `--quick` makes all small."""
-    argv = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(argv)
-    # For the record, which must not tell where somebody keeps files.
-    args.argv = [Path(one).name if Path(one).is_absolute() else one for one in argv]
+    args.argv = without_paths(argv)
     if args.results is None and not args.quick:
         args.results = RESULTS
     if args.quick and hasattr(args, "repeats"):
@@ -66,6 +64,16 @@ def parse(
             args.batch_size = min(args.batch_size, 4)
             args.max_length = min(args.max_length or 64, 64)
     return args
+
+
+def without_paths(argv: list[str] | None) -> list[str]:
+    """Return the flags for the record, which must not tell where files are kept.
+
+    Args:
+        argv: the flags; `None` means those of this process.
+    """
+    given = sys.argv[1:] if argv is None else argv
+    return [Path(one).name if Path(one).is_absolute() else one for one in given]
 
 
 def task_options(args: argparse.Namespace) -> dict:

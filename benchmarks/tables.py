@@ -224,6 +224,14 @@ def _format_share(record: dict) -> str:
     return f"{share:.2f}" + (f" † {goal:.2f}" if goal and share < goal else "")
 
 
+def _format_own(result: dict) -> str:
+    """Return a figure over seeds, and what the untrained model has of it."""
+    shown = f"{result['metric'].replace('_', ' ')} {_format_mean(result)}"
+    if result["untrained"] is not None:
+        shown += f", untrained {result['untrained']:.3f}"
+    return shown
+
+
 def _render_others(records: list[dict]) -> list[str]:
     """Render what is neither training nor inference: a line a record."""
     lines = []
@@ -255,6 +263,10 @@ def _render_others(records: list[dict]) -> list[str]:
             ]
             what = what.replace("_", " ")
             lines.append(_line([what, "accuracy", ", ".join(shown)]))
+        elif name == "own_data":
+            goal = f"goal {result['goal']}" if result["goal"] else "no goal"
+            cells = [what.replace("_", " "), goal, _format_own(result)]
+            lines.append(_line(cells))
         elif name == "captured" and result["ratio"]:
             cells = [f"{what}, {result['preset']}", "eager", _format_ratio(record)]
             lines.append(_line(cells))

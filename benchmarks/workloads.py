@@ -122,7 +122,7 @@ def load_workload(
         The workload, its rows in an order that is always the same.
     """
     source = SOURCES[name]
-    path = _data_folder() / source.file
+    path = data_folder() / source.file
     if path.is_file():
         columns = _read(source, source.file)
         data, joined = source.file, source.joined
@@ -152,7 +152,7 @@ def load_parts(
     """
     source = SOURCES[name]
     files = [source.file, source.held_out] if source.held_out else [source.file]
-    is_real = all((_data_folder() / file).is_file() for file in files)
+    is_real = all((data_folder() / file).is_file() for file in files)
     if is_real:
         parts, data = [_read(source, file) for file in files], " and ".join(files)
     else:
@@ -177,7 +177,7 @@ def load_parts(
 
 def _read(source: Source, file: str):
     split = load_split(
-        _data_folder() / file,
+        data_folder() / file,
         text=source.text,
         label=source.label,
         text_pair=source.text_pair,
@@ -216,7 +216,7 @@ def _arrange(name, columns, data, is_real, joined, max_length, limit) -> Workloa
     )
 
 
-def _data_folder() -> Path:
+def data_folder() -> Path:
     return Path(os.environ.get("KBERT_TEST_DATA", ROOT / ".." / "shared" / "data"))
 
 

@@ -9,6 +9,7 @@ import inspect
 import io
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 import tiny
 
 import kbert
+from kbert.commands.main import main as kbert_command
 from kbert.presets import EMBEDDED_PRESET, Preset
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +59,7 @@ def read_blocks(page: str) -> list[Block]:
     end = -1
     for match in FENCE.finditer(text):
         language, code = match.groups()
-        follows = blocks and blocks[-1].language == "python"
+        follows = blocks and blocks[-1].language in ("python", "sh")
         if language == "text" and follows and not text[end : match.start()].strip():
             blocks[-1] = dataclasses.replace(blocks[-1], shown=code)
         else:
@@ -79,6 +81,16 @@ def run_block(block: Block, page: str, namespace: dict) -> str:
     return printed.getvalue()
 
 
+def run_commands(block: Block) -> str:
+    """Run the lines of a shell block that call kbert; return what they print."""
+    printed = io.StringIO()
+    for line in block.code.replace("\\\n", " ").splitlines():
+        if line.startswith("kbert "):
+            with contextlib.redirect_stdout(printed):
+                assert kbert_command(shlex.split(line)[1:]) == 0, line
+    return printed.getvalue()
+
+
 def refuse(*args, **kwargs):
     raise AssertionError("a page reached for the network")
 
@@ -87,9 +99,12 @@ def run_page(page: str) -> None:
     """Run a page's blocks one after the other, and compare what they print."""
     namespace: dict = {"__name__": "__main__"}
     for block in read_blocks(page):
-        if block.language != "python":
+        if block.language == "python":
+            printed = run_block(block, page, namespace)
+        elif block.language == "sh":
+            printed = run_commands(block)
+        else:
             continue
-        printed = run_block(block, page, namespace)
         if block.shown is not None:
             where = f"docs/{page}.md, line {block.line}, printed:\n{printed}"
             assert MATCHES(block.shown, printed, FLAGS), where
