@@ -216,10 +216,8 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(c, marks=[pytest.mark.slow] * (c != "bert")) for c in CASES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_replayed_steps_train_as_steps_kernel_by_kernel(monkeypatch, case):
     changes = dict(CASES[case])
     family, make = changes.pop("family", "bert"), changes.pop("optimizer", None)

@@ -123,6 +123,7 @@ def test_planted_mojibake_is_found_and_repaired(shared_data, encoding):
     assert not wrong, [(repaired[row], originals[row]) for row in sorted(wrong)[:3]]
 
 
+@pytest.mark.slow
 def test_a_cleaned_file_has_nothing_left_to_fix(shared_data, tmp_path):
     source, out = shared_data("tweets") / "train.csv", tmp_path / "clean.csv"
     before = source.read_bytes()
@@ -139,7 +140,11 @@ def test_a_cleaned_file_has_nothing_left_to_fix(shared_data, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "column", "most"),
-    [("sst2", "sentence", 0.0), ("mrpc", "sentence1", 0.001), ("imdb", "text", 0.0)],
+    [
+        ("sst2", "sentence", 0.0),
+        ("mrpc", "sentence1", 0.001),
+        pytest.param("imdb", "text", 0.0, marks=pytest.mark.slow),
+    ],
 )
 def test_clean_english_gives_few_alarms(shared_data, name, column, most):
     """Of 2,000 rows: other languages, garbled and odd characters, by share."""

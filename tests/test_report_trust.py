@@ -150,6 +150,7 @@ def test_mistakes_that_cannot_be_explained_are_said(splits, monkeypatch):
     assert not trust.explanations and "pip install kbert[trust]" in trust.notes[-1]
 
 
+@pytest.mark.slow
 def test_independent_labels_are_assessed_too(splits):
     keras = pytest.importorskip("keras")
 
@@ -331,6 +332,7 @@ def test_hostile_words_groups_and_findings_are_shown_and_do_nothing():
     json.dumps(run.to_json())
 
 
+@pytest.mark.slow
 def test_no_findings_are_said_and_many_classes_have_no_threshold(data):
     page = report.render_html(make_run(checks=[]))
     assert "What is wrong with the data" in page and "Nothing wrong was found" in page
