@@ -232,6 +232,8 @@ def _choices(hint: Any) -> tuple:
         return tuple(choice for part in parts for choice in _choices(part))
     if typing.get_origin(hint) is typing.Literal:
         return typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:  # a flag that may be repeated
+        return _choices(typing.get_args(hint)[0])
     return (hint,)
 
 

@@ -1,11 +1,12 @@
 """`kbert evaluate`: measure a trained model on labelled texts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tyro.conf import Positional
 
 from kbert import cli
+from kbert.commands.layout import Layout
 from kbert.commands.output import print_json, reserving
 
 
@@ -20,9 +21,8 @@ class Flags:
     text_pair: str | None = None  # column of the second texts; else as in training
     limit: int | None = None  # use the first rows only
     batch_size: int = 32  # texts a batch
-    delimiter: str | None = None  # character between a file's fields; else by its name
-    encoding: str | None = None  # of text files; else utf-8
     json: bool = False  # print one JSON object with the figures
+    layout: Layout = field(default_factory=Layout)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be used."""
@@ -51,6 +51,7 @@ def run(flags: Flags) -> None:
     from kbert.runs import evaluate
 
     given = {name: value for name, value in vars(flags).items() if value is not None}
+    given |= given.pop("layout").to_reading()
     is_json = given.pop("json")
     with reserving(is_json):
         figures = evaluate(given.pop("run"), given.pop("file"), **given)

@@ -1,6 +1,5 @@
 """`kbert explain`: which words a prediction hangs on."""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from kbert import cli
+from kbert.commands.output import print_json
 
 if TYPE_CHECKING:
     from kbert.models import Model
@@ -75,7 +75,7 @@ def run(flags: Flags) -> None:
         write_explanation(Path(flags.out), found)
         print(f"Wrote {flags.out}", file=sys.stderr)
     if flags.json:
-        print(json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False))
+        print_json(found.to_json())
     else:
         print(found)
 

@@ -1,13 +1,15 @@
 """`kbert export`: write a trained model for other libraries."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from tyro.conf import Positional
 
 from kbert import cli
+from kbert.commands.layout import Layout
+from kbert.commands.output import print_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +21,11 @@ class Flags:
     out: str  # folder to write
     int8: bool = False  # onnx: round to 8 bits, and say what that changes
     examples: str | None = None  # labelled texts to measure that on; else the run's
-    text: str = "text"  # column of the examples' texts
-    label: str | None = None  # column of the examples' labels
+    text: str | None = None  # column of the examples' texts; else as in training
+    label: str | None = None  # column of the examples' labels; else likewise
     overwrite: bool = False  # replace a folder that holds something
     json: bool = False  # print one JSON object
+    layout: Layout = field(default_factory=Layout)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,11 +48,7 @@ def run(flags: Flags) -> None:
     """
     from kbert.exporting import export
 
-    examples: Any = None
-    if flags.examples is not None:
-        from kbert.data import load_split
-
-        examples = load_split(flags.examples, text=flags.text, label=flags.label)
+    examples = None if flags.examples is None else _read_examples(flags)
     out = export(
         flags.run,
         flags.format,
@@ -61,8 +60,26 @@ def run(flags: Flags) -> None:
     files = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
     size = sum((out / file).stat().st_size for file in files)
     if flags.json:
-        written = {"out": str(out), "format": flags.format, "files": files}
-        print(json.dumps({**written, "bytes": size}, ensure_ascii=False))
+        written = {"out": out, "format": flags.format, "files": files, "bytes": size}
+        print_json(written)
         return
     listed = ", ".join(files)
     print(f"Wrote {out} ({flags.format}, {size / 1e6:.1f} MB): {listed}")
+
+
+def _read_examples(flags: Flags) -> Any:
+    """Read labelled texts as the run's own were, or by the columns that are named."""
+    reading = flags.layout.to_reading()
+    if Path(flags.run).is_dir():
+        from kbert.runs import load_run
+
+        run = load_run(flags.run)
+        request = run.request(
+            flags.examples, text=flags.text, label=flags.label, reading=reading
+        )
+        return run.task.read(request)
+    from kbert.data import load_split
+
+    return load_split(
+        flags.examples, text=flags.text or "text", label=flags.label, **reading
+    )

@@ -3,16 +3,17 @@
 The cleaned file has the input's format; beside it lies a log of every change.
 """
 
-import json
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tyro.conf import Positional
 
 from kbert import cli
+from kbert.commands.layout import Layout
+from kbert.commands.output import print_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +21,8 @@ class Flags:
     """Find out what is wrong with a file of texts; nothing is trained."""
 
     file: Positional[Path]  # texts with labels, or a folder with train.csv and others
-    text: str = "text"  # column of the texts
-    label: str = "label"  # column of the labels
+    text: str | None = None  # column of the texts; else the one that can only be it
+    label: str | None = None  # column of the labels; else likewise, if there is one
     text_pair: str | None = None  # column of the second texts of pairs
     unlabelled: bool = False  # there is no column of labels
     validation: Path | None = None  # file of its own; else the folder's, if any
@@ -34,9 +35,8 @@ class Flags:
     repair: str | None = None  # what --fix repairs; else mojibake,odd_characters
     overwrite: bool = False  # replace files that --fix has written before
     seed: int = 42  # of hash functions, samples and folds
-    delimiter: str | None = None  # character between a file's fields; else by its name
-    encoding: str = "utf-8"  # of text files
     json: bool = False  # print one JSON object, with every row number
+    layout: Layout = field(default_factory=Layout)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be used."""
@@ -67,7 +67,8 @@ def run(flags: Flags) -> None:
     found = inspect(
         flags.file,
         text=flags.text,
-        label=None if flags.unlabelled else flags.label,
+        label=flags.label,
+        unlabelled=flags.unlabelled,
         text_pair=flags.text_pair,
         validation=flags.validation,
         test=flags.test,
@@ -75,10 +76,12 @@ def run(flags: Flags) -> None:
         check_labels=flags.check_labels,
         max_length=flags.max_length,
         seed=flags.seed,
-        delimiter=flags.delimiter,
-        encoding=flags.encoding,
+        **flags.layout.to_reading(),
     )
-    print(json.dumps(found.to_json(), ensure_ascii=False) if flags.json else found)
+    if flags.json:
+        print_json(found.to_json())
+    else:
+        print(found)
     if flags.fix is not None:
         chosen = {"drop": flags.drop, "repair": flags.repair}
         kinds = {k: _split(v) for k, v in chosen.items() if v is not None}

@@ -2,11 +2,12 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tyro.conf import Positional
 
 from kbert import cli
+from kbert.commands.layout import Layout
 from kbert.commands.output import print_json, reserving
 
 
@@ -20,9 +21,8 @@ class Flags:
     text: str | None = None  # column of the texts; else as in training
     text_pair: str | None = None  # column of the second texts; else as in training
     batch_size: int = 32  # texts a batch
-    delimiter: str | None = None  # character between a file's fields; else by its name
-    encoding: str | None = None  # of text files; else utf-8
     json: bool = False  # print one JSON object: counts, or the rows without --out
+    layout: Layout = field(default_factory=Layout)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be used."""
@@ -50,6 +50,7 @@ def run(flags: Flags) -> None:
     from kbert.runs import predict
 
     given = {name: value for name, value in vars(flags).items() if value is not None}
+    given |= given.pop("layout").to_reading()
     is_json = given.pop("json")
     out = given.pop("out", None if is_json else "-")
     with reserving(is_json):

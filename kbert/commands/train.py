@@ -1,13 +1,14 @@
 """`kbert train`: from a file to a trained model with its report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction
 
 from kbert import cli
+from kbert.commands.layout import Layout
 from kbert.commands.output import print_json, reserving
 
 
@@ -34,9 +35,11 @@ class Flags:
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of products
     device: str = "auto"  # auto, cpu, cuda, cuda:1
     limit: int | None = None  # use at most so many rows
-    delimiter: str | None = None  # character between a file's fields; else by its name
-    encoding: str | None = None  # of text files; else utf-8
+    long_text: Literal["truncate", "head-tail", "windows"] | None = None  # if longer
+    slice: UseAppendAction[tuple[str, ...]] = ()  # column to measure the values of
+    no_stratify: bool = False  # split at random, whatever the labels
     json: bool = False  # print one JSON object with the figures and the folder
+    layout: Layout = field(default_factory=Layout)
 
     def __post_init__(self) -> None:
         """Refuse values that no training can use."""
@@ -77,9 +80,10 @@ def run(flags: Flags) -> None:
 
     given = dict(vars(flags))
     is_json, source = given.pop("json"), given.pop("file")
-    for name in ("delimiter", "encoding"):
-        if given[name] is None:
-            del given[name]
+    given |= given.pop("layout").to_reading()
+    if given.pop("no_stratify"):
+        given["stratify"] = False
+    given["slices"] = given.pop("slice")
     for name in ("validation", "test"):
         given[name] = read_share(given[name])
     if flags.freeze is not None and flags.freeze != "all":

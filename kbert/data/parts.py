@@ -244,5 +244,5 @@ def check_seen(parts: dict[str, Part], names: tuple[str, ...]) -> None:
             raise ValueError(
                 f"class {names[part.row_labels[unseen[0]]]!r} is in {name} "
                 f"({part.source.name} row {part.rows[unseen[0]]:,}) but not in train; "
-                "use stratify=True (--stratify), more rows of it, or none."
+                "use stratify=True (no --no-stratify), more rows of it, or none."
             )

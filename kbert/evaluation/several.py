@@ -7,6 +7,7 @@ import numpy as np
 
 from kbert.evaluation.bootstrap import LEVEL, percentile_interval, resample_rows
 from kbert.evaluation.inputs import check_label_names
+from kbert.evaluation.thresholds import threshold_curve
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -23,24 +24,8 @@ def choose_thresholds(labels: Any, probabilities: Any) -> list[float]:
         row has, or all.
     """
     labels, probabilities = _check(labels, probabilities)
-    return [
-        _choose(labels[:, column], probabilities[:, column])
-        for column in range(labels.shape[1])
-    ]
-
-
-def _choose(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    if labels.min() == labels.max():
-        return DEFAULT_THRESHOLD
-    order = np.argsort(-probabilities, kind="stable")
-    hits = np.cumsum(labels[order])
-    f1 = 2 * hits / (np.arange(1, len(labels) + 1) + labels.sum())
-    ranked = probabilities[order]
-    # A threshold cannot part rows of equal probability.
-    f1[:-1][ranked[:-1] == ranked[1:]] = -1
-    last = int(np.argmax(f1))
-    below = ranked[last + 1] if last + 1 < len(ranked) else 0.0
-    return float((ranked[last] + below) / 2)
+    columns = zip(labels.T, probabilities.T, strict=True)
+    return [threshold_curve(own, scores).choose() for own, scores in columns]
 
 
 def compute_several_metrics(

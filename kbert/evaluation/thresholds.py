@@ -54,6 +54,19 @@ class ThresholdCurve:
         equal = np.flatnonzero(badness <= badness.min() + 1e-12)
         return int(equal[np.abs(self.thresholds[equal] - 0.5).argmin()])
 
+    def choose(self, by: By = "f1") -> float:
+        """Choose a threshold: the best one, or 0.5 where there is nothing to choose.
+
+        Args:
+            by: as for `best`.
+
+        Returns:
+            The threshold; 0.5 where all rows are positive, or none.
+        """
+        if by == "f1" and self.recall[0] == 0 or self.precision[0] == 1:
+            return 0.5
+        return float(self.thresholds[self.best(by)])
+
     def measure(self, threshold: float) -> dict[str, Any]:
         """Return the figures of any threshold.
 

@@ -1,5 +1,6 @@
 """Find out how far to trust a trained model: everything a report says about it."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ def assess(
     calibrate: bool = True,
     baseline: bool = True,
     explain_mistakes: int = 5,
+    explain_seconds: float = 30.0,
     slices: Sequence[str] = (),
     by: By = "f1",
     cost_false_positive: float = 1.0,
@@ -49,6 +51,7 @@ def assess(
         calibrate: whether to build a temperature into the model.
         baseline: whether to train TF-IDF and logistic regression beside it.
         explain_mistakes: how many of the surest mistakes to explain; needs captum.
+        explain_seconds: after so long no further one is begun.
         slices: columns whose values make slices, beside the length.
         by: what thresholds are chosen by, `f1` or `cost`.
         cost_false_positive: of calling a row positive that is not.
@@ -80,7 +83,8 @@ def assess(
             part.labels, trust.probabilities, part.texts, work.names, rows=part.rows
         )
     if explain_mistakes:
-        trust.explanations = _explain(work, trust, explain_mistakes, notes)
+        most = (explain_mistakes, explain_seconds)
+        trust.explanations = _explain(work, trust, most, notes)
     if baseline:
         trust.baseline = _compare(work, trust, notes, num_bootstrap, seed)
     trust.notes = notes
@@ -188,7 +192,7 @@ def _choose(
                 (trust.labels, trust.probabilities),
             )
         )
-        best = float(curve.thresholds[curve.best(by)])
+        best = curve.choose(by)
         found.append(
             {
                 "label_name": work.names[column],
@@ -233,14 +237,23 @@ def _slice(work: _Work, trust: Trust, columns: Sequence[str]) -> list[dict[str, 
 
 
 def _explain(
-    work: _Work, trust: Trust, limit: int, notes: list[str]
+    work: _Work, trust: Trust, most: tuple[int, float], notes: list[str]
 ) -> list[dict[str, Any]]:
     """Explain why the surest mistakes were predicted."""
     from kbert.explaining import explain
 
     texts, pairs = work.part.texts, work.part.text_pairs
     found = []
-    for row, column, label_name in _find_surest(work, trust)[:limit]:
+    limit, seconds = most
+    wanted = _find_surest(work, trust)[:limit]
+    started = time.perf_counter()
+    for row, column, label_name in wanted:
+        if time.perf_counter() - started > seconds:
+            notes.append(
+                f"{len(found)} of {len(wanted)} mistakes are explained: the others "
+                f"would have taken longer than {seconds:g} s. kbert explain does any."
+            )
+            break
         pair = None if pairs is None else pairs[row]
         try:
             explanation = explain(

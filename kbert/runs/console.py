@@ -59,6 +59,9 @@ def summarise(run: TrainedRun) -> None:
             if row.get("low") is not None:
                 ends = f" ({figure(row['low'])} to {figure(row['high'])})"
             shown.append(f"{metric_name(name)} {figure(row['value'])}{ends}")
+    trust = run.report.get("trust") or {}
+    if trust.get("warning"):
+        print(f"Warning   {trust['warning']}")
     epochs = len(run.report["history"])
     print(f"Result    on {run.metrics['num_examples']:,} rows ({run.split}):")
     for line in shown:

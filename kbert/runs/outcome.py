@@ -7,11 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kbert import report
 from kbert.presets import EMBEDDED_PRESET, count_parameters
 from kbert.report.plain import to_plain
 from kbert.runs.plan import Plan
 from kbert.runs.trained import TrainedRun
+from kbert.runs.trust import check_data
 
 if TYPE_CHECKING:
     from kbert.models import Model
@@ -25,6 +28,7 @@ def write_outcome(
     folder: report.RunFolder,
     epochs: Sequence[Mapping[str, Any]],
     started: float,
+    trust: report.Trust | None = None,
 ) -> TrainedRun:
     """Measure a trained model and write everything about it into its folder.
 
@@ -34,14 +38,21 @@ def write_outcome(
         folder: of the run.
         epochs: a dict an epoch, as `Progress` remembers them.
         started: `time.perf_counter` when the run began.
+        trust: as `assess_model` returns it.
 
     Returns:
         The run.
     """
     part = plan.splits.parts[plan.split]
-    predictions = plan.task.predict(model, part)
+    if trust is not None and trust.split == plan.split:
+        predictions = np.asarray(trust.probabilities, np.float32)
+    else:
+        predictions = plan.task.predict(model, part)
     folder.write_csv(PREDICTIONS_FILE, _tabulate(plan, model, part, predictions))
     run = _build_run(plan, model, epochs, part, predictions)
+    run.trust = trust
+    run.checks, unchecked = check_data(plan, model)
+    run.data = {**run.data, "sentences": [*run.data["sentences"], *unchecked]}
     run.seconds = {
         "train": sum(epoch["seconds"] for epoch in epochs),
         "total": time.perf_counter() - started,
@@ -59,7 +70,7 @@ def _build_run(
 ) -> report.Run:
     task, splits = plan.task, plan.splits
     max_length = plan.settings.max_length
-    encoded = task.encode(plan.preset, splits.train, max_length)
+    encoded = _encode(plan, model)
     data = report.describe_data(splits, encoded.truncation, max_length=max_length)
     return report.Run(
         recipe=task.name,
@@ -90,6 +101,15 @@ def _build_run(
         split=plan.split,
         kept_epoch=find_kept_epoch(plan, epochs),
     )
+
+
+def _encode(plan: Plan, model: "Model") -> Any:
+    """Tokenize the training rows as the model does, to tell what it reads of them."""
+    train = plan.splits.train
+    if plan.task.has_columns:
+        assert model.preprocessor is not None
+        return model.preprocessor.encode(train.texts, train.text_pairs)
+    return plan.task.encode(plan.preset, train, plan.settings.max_length)
 
 
 def _name_source(plan: Plan) -> str:
@@ -134,6 +154,8 @@ def describe_plan(plan: Plan, model: "Model") -> dict[str, Any]:
         "reading": to_plain(request.reading) or None,
         "preset": plan.preset.name,
         **asdict(plan.settings),
+        "long_text": plan.long_text,
+        "slices": list(plan.slices) or None,
         "freeze": plan.frozen,
         "class_weight": plan.class_weight,
         "precision": str(model.backbone.compute_precision).split(".")[-1],
@@ -202,7 +224,7 @@ def write_command(plan: Plan) -> str:
         "validation": _describe_source(request.validation) or 0,
         "test": _describe_source(request.test) or 0,
         "limit": request.limit,
-        **request.reading,
+        **{k: v for k, v in request.reading.items() if not isinstance(v, bool)},
         "preset": None if plan.preset.name == EMBEDDED_PRESET else plan.preset.name,
         "epochs": settings.epochs,
         "batch-size": settings.batch_size,
@@ -210,6 +232,7 @@ def write_command(plan: Plan) -> str:
         "max-length": settings.max_length,
         "class-weight": plan.class_weight,
         "freeze": plan.frozen,
+        "long-text": plan.long_text,
         "precision": None if plan.precision == "auto" else plan.precision,
         "seed": request.seed,
     }
@@ -217,4 +240,9 @@ def write_command(plan: Plan) -> str:
     for name, value in flags.items():
         if value is not None:
             words += ["--" + name.replace("_", "-"), str(value)]
+    for name, value in request.reading.items():
+        if isinstance(value, bool) and (name, value) != ("stratify", True):
+            words.append(f"--{'' if value else 'no-'}{name}")
+    for column in plan.slices:
+        words += ["--slice", column]
     return shlex.join(words)

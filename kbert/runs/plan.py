@@ -1,6 +1,6 @@
 """What a training is going to do: the data, the task, the encoder, the settings."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ class Plan:
         frozen: layers that do not train, from the bottom; `all` or `None`.
         class_weight: as `Model.fit` takes it.
         precision: format of the matrix products.
+        long_text: what is read of texts that are too long; `None`: as the task does.
+        slices: columns whose values the report measures one by one.
         findings: sentences on what was guessed about the data, such as columns.
         notices: sentences that head the report.
     """
@@ -42,6 +44,8 @@ class Plan:
     frozen: int | str | None
     class_weight: Any
     precision: str
+    long_text: str | None
+    slices: tuple[str, ...]
     findings: tuple[str, ...]
     notices: tuple[str, ...]
 
@@ -72,6 +76,8 @@ def build_plan(
     frozen: int | str | None,
     class_weight: Any,
     precision: str,
+    long_text: str | None,
+    slices: Sequence[str],
     chosen: Mapping[str, Any],
 ) -> Plan:
     """Read the data and decide what the user has left open.
@@ -84,6 +90,8 @@ def build_plan(
         frozen: layers that do not train, `all` or `None`.
         class_weight: as `Model.fit` takes it.
         precision: format of the matrix products.
+        long_text: what is read of texts that are too long.
+        slices: columns whose values the report measures one by one.
         chosen: fields of `Settings` that the user has set; `None` is unset.
 
     Returns:
@@ -100,6 +108,11 @@ def build_plan(
             f"class_weight (--class-weight) is for classes; the task {found_task.name} "
             f"has none. Leave it out."
         )
+    if slices and not found_task.has_trust:
+        raise ValueError(
+            f"slices (--slice) are for classes and labels; the task {found_task.name} "
+            "has none. Leave them out."
+        )
     encoder = load_preset(EMBEDDED_PRESET if preset is None else preset)
     splits = found_task.load(request)
     plan = Plan(
@@ -111,9 +124,13 @@ def build_plan(
         frozen=frozen,
         class_weight=class_weight,
         precision=precision,
+        long_text=long_text,
+        slices=tuple(slices),
         findings=tuple(findings),
         notices=(),
     )
+    for column in slices:  # refuses an unknown one before anything takes time
+        splits.parts[plan.split].column(column)
     return replace(plan, notices=tuple(_find_notices(plan)))
 
 

@@ -109,10 +109,10 @@ def _open(run: TrainedRun, source: Any, request: Request) -> Table:
         return Lines(sys.stdin.buffer, names, run.task.is_nested)
     path = Path(source)
     if path.is_file():
-        rows = run.task.read_records(path, request.reading)
+        rows = run.task.read_records(path, request.layout)
         if rows is not None:
             return Records(path, rows)
-    return open_table(path, Reading(text=request.text or "", **request.reading))
+    return open_table(path, Reading(text=request.text or "", **request.layout))
 
 
 def _list_columns(source: Any) -> list[str]:

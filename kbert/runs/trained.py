@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kbert.report.wording import figure, metric_name
-from kbert.tasks import Request, Task, find_task
+from kbert.tasks import READ_ALIKE, Request, Task, find_task
 
 if TYPE_CHECKING:
     from kbert.models import Model
@@ -54,6 +54,10 @@ class TrainedRun:
 
         return load_model(self.path / MODEL_FILE, compile=False)
 
+    def __fspath__(self) -> str:
+        """Return the folder, so that whatever takes a path takes a run."""
+        return str(self.path)
+
     @property
     def task(self) -> Task:
         """What the model does."""
@@ -95,7 +99,8 @@ class TrainedRun:
         given = {name: value for name, value in changes.items() if value is not None}
         if _has_format_of(source, config.get("source")):
             read = config.get("reading") or {}
-            given["reading"] = {**read, **given.get("reading", {})}
+            kept = {k: v for k, v in read.items() if k in READ_ALIKE}
+            given["reading"] = {**kept, **given.get("reading", {})}
         return Request(source=source, **{**known, **given})
 
     def evaluate(self, source: Any, **options: Any) -> "Figures":

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kbert.report import RunFolder
@@ -39,6 +39,8 @@ def train(
     precision: str = "auto",
     device: str = "auto",
     limit: int | None = None,
+    long_text: str | None = None,
+    slices: Sequence[str] = (),
     **reading: Any,
 ) -> TrainedRun:
     """Train a model on labelled texts, measure it and write its run folder.
@@ -67,6 +69,9 @@ def train(
         precision: `auto`, `float32`, `bfloat16` or `float16`.
         device: `auto`, `cpu`, `cuda` or `cuda:1` and the like.
         limit: most rows to use of each source.
+        long_text: what is read of texts longer than `max_length`: `truncate`,
+            `head-tail` or `windows`; `None`: `truncate`.
+        slices: columns whose values the report measures one by one.
         **reading: further arguments of `kbert.load_splits`, such as `delimiter`.
 
     Returns:
@@ -106,6 +111,8 @@ def train(
         frozen=freeze,
         class_weight=class_weight,
         precision=precision,
+        long_text=long_text,
+        slices=slices,
         chosen={
             "epochs": epochs,
             "batch_size": batch_size,
@@ -122,13 +129,17 @@ def train(
 def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
     from kbert.callbacks import Progress
     from kbert.runs import console, outcome
+    from kbert.runs.trust import assess_model
 
     progress = Progress(num_texts=len(plan.splits.train))
     with _keep_if_interrupted(plan, folder, progress):
         model = build_model(plan)
         fit(plan, model, progress)
+        trust = assess_model(plan, model)
         folder.save_model(model)
-        run = outcome.write_outcome(plan, model, folder, progress.epochs, started)
+        run = outcome.write_outcome(
+            plan, model, folder, progress.epochs, started, trust
+        )
     console.summarise(run)
     return run
 
@@ -152,6 +163,7 @@ def build_model(plan: Plan) -> "Model":
         dropout=settings.dropout,
         max_length=settings.max_length,
         precision=plan.precision,
+        **({} if plan.long_text is None else {"long_text": plan.long_text}),
     )
     if plan.frozen == ALL:
         training.freeze(model)

@@ -138,7 +138,7 @@ def load_questions(request: Request) -> TaskSplits:
             text=request.text,
             text_pair=request.text_pair,
             label=request.label,
-            reading=request.reading,
+            reading=request.layout,
         )
         if questions.answers is None:
             raise ValueError(f"{words} has no answers; name their column with label.")

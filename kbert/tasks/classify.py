@@ -25,6 +25,7 @@ class Classify(Task):
     pictures = ("reliability", "precision_recall")
     balances = True
     has_columns = True
+    has_trust = True
 
     def load(self, request: Request) -> Splits:
         """Read texts and labels, and split them by class."""
@@ -111,7 +112,7 @@ class Classify(Task):
     ) -> dict[str, list[Any]]:
         """Return `label`, its `probability`, and `probability_<label>` for each."""
         names = model.label_names or ()
-        chosen = _choose(predictions, model.metadata.get("thresholds"))
+        chosen = predictions.argmax(axis=1)  # what the figures count, whatever else
         columns: dict[str, list[Any]] = {
             "label": [names[label] for label in chosen],
             "probability": predictions[np.arange(len(chosen)), chosen].tolist(),
@@ -119,13 +120,6 @@ class Classify(Task):
         for label, name in enumerate(names):
             columns[f"probability_{name}"] = predictions[:, label].tolist()
         return columns
-
-
-def _choose(probabilities: np.ndarray, thresholds: list[float] | None) -> np.ndarray:
-    """Return the likeliest class, or of two the second from its threshold upwards."""
-    if thresholds and probabilities.shape[1] == 2:
-        return (probabilities[:, 1] >= thresholds[0]).astype(np.int64)
-    return probabilities.argmax(axis=1)
 
 
 TASK = Classify()

@@ -13,9 +13,6 @@ from kbert.data.peek import peek
 from kbert.data.sources import read_table
 from kbert.tasks.task import Request
 
-# What of a request's `reading` says how a file is laid out.
-_LAYOUT = ("encoding", "columns", "delimiter", "quoting")
-
 
 def complete(request: Request) -> tuple[Request, list[str]]:
     """Name the columns that the user has not named; see `kbert.data.find_columns`.
@@ -40,7 +37,7 @@ def complete(request: Request) -> tuple[Request, list[str]]:
         request.text,
         request.label,
         request.text_pair,
-        **_describe_layout(request),
+        **request.layout,
     )
     request = replace(
         request, text=found.text, label=found.label, text_pair=found.text_pair
@@ -64,17 +61,13 @@ def look(request: Request) -> pa.Table:
     named = {"text": request.text, "text_pair": request.text_pair}
     known: Mapping[str, Any] = {k: v for k, v in named.items() if v is not None}
     label = request.label if isinstance(request.label, str) else None
-    reading = Reading(**known, label=label, **_describe_layout(request))
+    reading = Reading(**known, label=label, **request.layout)
     return read_table(find_parts(request.source)["train"], reading)
-
-
-def _describe_layout(request: Request) -> dict[str, Any]:
-    return {k: request.reading[k] for k in _LAYOUT if k in request.reading}
 
 
 def _split_names(label: str, request: Request) -> str | tuple[str, ...]:
     """Read `a,b,c` as three columns where the source has them."""
     names = tuple(name.strip() for name in label.split(","))
-    reading = Reading(text="", label=None, **_describe_layout(request))
+    reading = Reading(text="", label=None, **request.layout)
     known = peek(request.source, reading).columns
     return names if label not in known and set(names) <= set(known) else label

@@ -26,6 +26,7 @@ class Multilabel(Task):
     mode = "min"
     headlines = ("f1_micro", "f1_macro", "ranking_precision", "subset_accuracy")
     has_columns = True
+    has_trust = True
 
     def load(self, request: Request) -> Splits:
         """Read texts and their labels, and split them at random."""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from kbert.presets import Preset
 
 
+# What of `reading` holds for any file like the training one; the rest is of the split.
+LAYOUT = ("encoding", "columns", "delimiter", "quoting")
+READ_ALIKE = (*LAYOUT, "separator")
 NUM_MISTAKES = 20  # that a report shows
 
 
@@ -44,6 +47,11 @@ class Request:
     limit: int | None = None
     label_names: Sequence[str] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What of `reading` says how a file is laid out."""
+        return {k: v for k, v in self.reading.items() if k in LAYOUT}
 
     @property
     def label_column(self) -> str:
@@ -78,6 +86,7 @@ class Task(ABC):
         balances: whether labels are classes, which `class_weight` can balance.
         has_columns: whether its data are tables, whose columns
             `kbert.tasks.columns` finds.
+        has_trust: whether `kbert.report.assess` can say how far to trust its models.
         inputs: names that the columns of a text have where none are named; of
             several parts those of each.
         is_nested: whether predictions hold lists, which a CSV file has no form for.
@@ -91,6 +100,7 @@ class Task(ABC):
     pictures: ClassVar[tuple[str, ...]] = ()
     balances: ClassVar[bool] = False
     has_columns: ClassVar[bool] = False
+    has_trust: ClassVar[bool] = False
     inputs: ClassVar[tuple[tuple[str, ...], ...]] = (("text",),)
     is_nested: ClassVar[bool] = False
 
