@@ -159,6 +159,15 @@ def test_long_texts_are_read_as_asked_where_the_task_can(tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+def test_what_is_cut_is_said_once(tmp_path, capsys, caplog):
+    frame = pd.DataFrame(TABLES["classify"])
+    options = {"preset": tiny.build_preset(), "max_length": 5, **SETTINGS}
+    kbert.train(frame, out=tmp_path / "a", **options)
+    shown = capsys.readouterr()
+    assert shown.out.count("were cut to 5 tokens") == 1
+    assert "were cut" not in shown.err + caplog.text
+
+
 def test_layout_and_stratify_flags_reach_the_data(tmp_path, capsys):
     rows = ["label|text", *(f'{"ab"[n % 2]}|a "film {n}' for n in range(40)), "c|one"]
     path = tmp_path / "a.txt"
