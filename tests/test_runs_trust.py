@@ -148,10 +148,19 @@ def test_long_texts_are_read_as_asked_where_the_task_can(tmp_path):
     np.testing.assert_allclose(
         found["probability_good"], written["probability_good"], atol=1e-4
     )
-    with pytest.raises(ValueError, match="has no option 'long_text'"):
+    with pytest.raises(
+        ValueError, match="task tag reads long texts in windows of its own"
+    ):
         kbert.train(
             ([["a", "b"]] * 20, [["O", "B-X"]] * 20),
             task="tag",
+            preset=tiny.build_preset(),
+            long_text="windows",
+            out=tmp_path / "b",
+        )
+    with pytest.raises(ValueError, match="long_text .* can be truncate, head-tail"):
+        kbert.train(
+            frame.assign(label=np.arange(120) / 7),
             preset=tiny.build_preset(),
             long_text="windows",
             out=tmp_path / "b",
