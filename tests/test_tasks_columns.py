@@ -100,6 +100,10 @@ def test_other_formats_are_recognised_by_their_content(tmp_path, monkeypatch):
         (tmp_path / name).write_text(content, encoding="utf-8")
         found[name] = guess_task(Request(source=tmp_path / name))[0]
     assert list(found.values()) == ["tag", "tag", "tag", "answer"]
+    (tmp_path / "parts").mkdir()
+    for part in ("train", "test"):
+        (tmp_path / "parts" / f"{part}.txt").write_text(files["b.txt"])
+    assert guess_task(Request(source=tmp_path / "parts"))[0] == "tag"
 
 
 def test_an_unknown_task_is_refused_with_the_nearest():

@@ -14,7 +14,7 @@ COMMANDS = {
     "evaluate": "RUN FILE        measure it on other labelled texts",
     "predict": "RUN FILE        add predictions to a table (-: texts on stdin)",
     "explain": 'RUN "TEXT"      show which words a prediction hangs on',
-    "report": "RUN             show what was measured, and where the report is",
+    "report": "RUN             write its report anew, and show the figures",
     "export": "RUN             write the model for other libraries",
     "inspect": "FILE            find what is wrong with data; --fix writes it mended",
     "presets": "                list the encoders to start from",

@@ -1,4 +1,4 @@
-"""`kbert report`: what a run measured, and where its report is."""
+"""`kbert report`: what a run measured; its report, written anew."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,10 @@ from kbert.commands.output import print_json
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """Show what a run measured, and where its report is."""
+    """Write report.html and report.md anew from a run's folder, and show the figures.
+
+    Where its report.json or predictions.csv is gone, the figures are only shown.
+    """
 
     run: Positional[str]  # folder that kbert train wrote
     json: bool = False  # print one JSON object: everything that the report holds
@@ -30,12 +33,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(flags: Flags) -> None:
-    """Show a run.
+    """Write the report anew, where that is possible, and show the figures.
 
     Args:
         flags: of the command.
     """
     from kbert.runs import load_run
+    from kbert.runs.rebuilding import rebuild_report
     from kbert.runs.trained import REPORT_FILE, Figures
 
     found = load_run(flags.run)
@@ -49,4 +53,8 @@ def run(flags: Flags) -> None:
         print(f"Note: {notice}")
     figures = Figures(found.metrics, found.task.headlines, found.split)
     print(f"{figures['num_examples']:,} rows ({found.split})\n\n{figures}\n")
-    print(f"Report  {found.path / REPORT_FILE}")
+    try:
+        rebuild_report(found)
+        print(f"Wrote   {found.path / REPORT_FILE}")
+    except ValueError as error:
+        print(f"Report  {found.path / REPORT_FILE} (as it was: {error})")

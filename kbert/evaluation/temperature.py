@@ -153,9 +153,10 @@ def find_last_dense(model: "Model") -> Any:
     import keras
 
     layers = [output._keras_history.operation for output in model.outputs]
-    layer = layers[0]
+    layer = _skip_pooling(layers[0])
     name = getattr(getattr(layer, "activation", None), "__name__", "no activation")
-    is_dense = type(layer) is keras.layers.Dense and name in ("softmax", "sigmoid")
+    known = ("softmax", "sigmoid") if layer is layers[0] else ("linear",)
+    is_dense = type(layer) is keras.layers.Dense and name in known
     if len(layers) != 1 or not is_dense:
         raise ValueError(
             "a temperature can be built into a model that ends in one Dense layer with "
@@ -167,6 +168,20 @@ def find_last_dense(model: "Model") -> Any:
             "weights; calibrate first."
         )
     return layer
+
+
+def _skip_pooling(layer: Any) -> Any:
+    """Return the layer before the pooling of windows, whose mean and maximum scale."""
+    import keras
+
+    from kbert.engine.windows import WindowPooling
+
+    if type(layer) is not keras.layers.Softmax:
+        return layer
+    pooling = layer.input._keras_history.operation
+    if type(pooling) is not WindowPooling:
+        return layer
+    return pooling.input[0]._keras_history.operation
 
 
 def measure_calibration(labels: Any, probabilities: Any) -> dict[str, float]:

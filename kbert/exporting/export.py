@@ -148,7 +148,7 @@ def _describe(model: Model, format: str) -> list[str]:
             "float32: their probabilities differ by rounding."
         )
     thresholds = model.metadata.get("thresholds")
-    if thresholds:
+    if thresholds and model.task != "classify":  # whose labels are the likeliest
         notes.append(
             f"Thresholds were chosen for this model ({', '.join(map(str, thresholds))}"
             "; in config.json, under kbert); other libraries decide without them."

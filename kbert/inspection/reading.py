@@ -179,6 +179,8 @@ def to_split(part: Any) -> Split:
         The rows, under their numbers in the source.
     """
     labels = getattr(part, "labels", None)
+    if isinstance(labels, list):  # of words, or answers
+        labels = None
     ids = np.empty(0, np.int32) if labels is None else np.asarray(labels)
     if isinstance(part, Split) and ids.ndim == 1 and ids.dtype.kind == "i":
         return part

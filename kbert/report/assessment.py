@@ -139,7 +139,10 @@ def _fit(
     else:
         fitted = work.predict(validation)
     if calibrate:
-        fitted = _calibrate(work, trust, fitted)
+        try:
+            fitted = _calibrate(work, trust, fitted)
+        except ValueError as error:
+            notes.append(f"The model is not calibrated: {error}")
     trust.thresholds = _choose(work, trust, fitted, rule)
     if trust.thresholds:
         chosen = [one["threshold"] for one in trust.thresholds]
@@ -243,7 +246,7 @@ def _explain(
     from kbert.explaining import explain
 
     texts, pairs = work.part.texts, work.part.text_pairs
-    found = []
+    found: list[dict[str, Any]] = []
     limit, seconds = most
     wanted = _find_surest(work, trust)[:limit]
     started = time.perf_counter()

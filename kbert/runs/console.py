@@ -1,5 +1,9 @@
 """What a training says on the console."""
 
+import contextlib
+import logging
+from collections.abc import Iterator
+
 from kbert.callbacks import format_seconds
 from kbert.presets import count_parameters
 from kbert.report.wording import figure, metric_name
@@ -8,6 +12,22 @@ from kbert.runs.trained import MODEL_FILE, REPORT_FILE, TrainedRun
 
 _PARTS = {"train": "to train on", "validation": "to validate with", "test": "to test"}
 _LISTED_NAMES = 10
+_CUT = " were cut to "
+
+
+@contextlib.contextmanager
+def saying_cuts_once() -> Iterator[None]:
+    """Say at the end what was cut, not for each part and whenever it is read."""
+    logger = logging.getLogger("kbert")
+    logger.addFilter(_is_no_cut)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_cut)
+
+
+def _is_no_cut(record: logging.LogRecord) -> bool:
+    return _CUT not in record.getMessage()
 
 
 def announce(plan: Plan) -> None:
@@ -70,5 +90,8 @@ def summarise(run: TrainedRun) -> None:
         f"Kept      epoch {run.report['kept_epoch']} of {epochs}, in "
         f"{format_seconds(run.report['seconds']['total'])}"
     )
+    for sentence in run.report["data"]["sentences"]:
+        if _CUT in sentence:
+            print(f"Cut       {sentence}")
     print(f"Report    {run.path / REPORT_FILE}")
     print(f"Model     {run.path / MODEL_FILE}", flush=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kbert.models import Model
 
 PREDICTIONS_FILE = "predictions.csv"
+LENGTH_COUNTS = "length_counts"  # of the training texts, for `kbert report`
 
 
 def write_outcome(
@@ -72,6 +73,9 @@ def _build_run(
     max_length = plan.settings.max_length
     encoded = _encode(plan, model)
     data = report.describe_data(splits, encoded.truncation, max_length=max_length)
+    lengths, counts = np.unique(encoded.full_lengths, return_counts=True)
+    counted = zip(lengths.tolist(), counts.tolist(), strict=True)
+    data[LENGTH_COUNTS] = {str(length): count for length, count in counted}
     return report.Run(
         recipe=task.name,
         title=f"{_name_source(plan)}: {task.name}",

@@ -113,6 +113,15 @@ def build_plan(
             f"slices (--slice) are for classes and labels; the task {found_task.name} "
             "has none. Leave them out."
         )
+    if long_text is not None and long_text not in found_task.long_texts:
+        can = ", ".join(found_task.long_texts)
+        raise ValueError(
+            f"the task {found_task.name} cannot read long texts by {long_text!r}; "
+            f"long_text (--long-text) can be {can}."
+            if can
+            else f"the task {found_task.name} reads long texts in windows of its own; "
+            "leave long_text (--long-text) out."
+        )
     encoder = load_preset(EMBEDDED_PRESET if preset is None else preset)
     splits = found_task.load(request)
     plan = Plan(

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kbert.report.wording import figure, metric_name
-from kbert.tasks import READ_ALIKE, Request, Task, find_task
+from kbert.tasks import Request, Task, find_task
+from kbert.tasks.task import READ_ALIKE
 
 if TYPE_CHECKING:
     from kbert.models import Model

@@ -132,7 +132,7 @@ def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
     from kbert.runs.trust import assess_model
 
     progress = Progress(num_texts=len(plan.splits.train))
-    with _keep_if_interrupted(plan, folder, progress):
+    with console.saying_cuts_once(), _keep_if_interrupted(plan, folder, progress):
         model = build_model(plan)
         fit(plan, model, progress)
         trust = assess_model(plan, model)

@@ -2,6 +2,6 @@
 
 from kbert.tasks.guess import guess_task
 from kbert.tasks.table import TASKS, find_task
-from kbert.tasks.task import READ_ALIKE, Request, Task
+from kbert.tasks.task import Request, Task
 
-__all__ = ["READ_ALIKE", "TASKS", "Request", "Task", "find_task", "guess_task"]
+__all__ = ["TASKS", "Request", "Task", "find_task", "guess_task"]

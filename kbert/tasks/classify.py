@@ -7,6 +7,7 @@ import numpy as np
 
 from kbert import evaluation
 from kbert.data import Split, Splits, load_split, load_splits
+from kbert.long_texts import LONG_TEXTS
 from kbert.tasks.columns import complete
 from kbert.tasks.task import Request, Task
 
@@ -26,6 +27,7 @@ class Classify(Task):
     balances = True
     has_columns = True
     has_trust = True
+    long_texts = LONG_TEXTS
 
     def load(self, request: Request) -> Splits:
         """Read texts and labels, and split them by class."""

@@ -86,7 +86,12 @@ def guess_by_format(request: Request) -> tuple[str, str] | None:
         The task's name and a clause that says why; `None` for tables.
     """
     source = request.source
-    if not isinstance(source, str | Path) or not Path(source).is_file():
+    if not isinstance(source, str | Path):
+        return None
+    if Path(source).is_dir():  # a folder of parts
+        files = sorted(Path(source).glob("train.*"))
+        source = files[0] if len(files) == 1 else source
+    if not Path(source).is_file():
         return None
     suffix = Path(source).suffix.lower()
     if suffix not in (*CONLL_SUFFIXES, *JSON_SUFFIXES):

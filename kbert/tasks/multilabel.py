@@ -26,6 +26,7 @@ class Multilabel(Task):
     mode = "min"
     headlines = ("f1_micro", "f1_macro", "ranking_precision", "subset_accuracy")
     has_columns = True
+    long_texts = ("truncate", "head-tail")
     has_trust = True
 
     def load(self, request: Request) -> Splits:

@@ -32,6 +32,7 @@ class Regress(Task):
     headlines = ("pearson", "spearman", "mean_squared_error", "mean_absolute_error")
     pictures = ("scores",)
     has_columns = True
+    long_texts = ("truncate", "head-tail")
 
     def load(self, request: Request) -> Splits:
         """Read texts and scores, and split them at random."""

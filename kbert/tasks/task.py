@@ -86,6 +86,7 @@ class Task(ABC):
         balances: whether labels are classes, which `class_weight` can balance.
         has_columns: whether its data are tables, whose columns
             `kbert.tasks.columns` finds.
+        long_texts: ways to read texts longer than the maximum that can be chosen.
         has_trust: whether `kbert.report.assess` can say how far to trust its models.
         inputs: names that the columns of a text have where none are named; of
             several parts those of each.
@@ -100,6 +101,7 @@ class Task(ABC):
     pictures: ClassVar[tuple[str, ...]] = ()
     balances: ClassVar[bool] = False
     has_columns: ClassVar[bool] = False
+    long_texts: ClassVar[tuple[str, ...]] = ()
     has_trust: ClassVar[bool] = False
     inputs: ClassVar[tuple[tuple[str, ...], ...]] = (("text",),)
     is_nested: ClassVar[bool] = False

@@ -1,0 +1,107 @@
+"""Write a run's report anew from what its folder holds."""
+
+import csv
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kbert.evaluation.temperature import scale_probabilities
+from kbert.report import Run, RunFolder, Trust, render_html, render_markdown
+from kbert.runs.outcome import LENGTH_COUNTS, PREDICTIONS_FILE
+from kbert.runs.trained import REPORT_FILE, TrainedRun
+
+_MARKDOWN_FILE = "report.md"
+_LONGEST_FIELD = 2**31 - 1
+
+
+def rebuild_report(run: TrainedRun) -> None:
+    """Write `report.html` and `report.md` anew.
+
+    Args:
+        run: whose `report.json` and `predictions.csv` hold what is shown.
+
+    Raises:
+        ValueError: one of them is missing, or not as `kbert train` wrote it.
+        OSError: a report cannot be written; the old one is untouched.
+    """
+    try:
+        shown = _read_run(run)
+        files = {
+            REPORT_FILE: render_html(shown),
+            _MARKDOWN_FILE: render_markdown(shown),
+        }
+    except FileNotFoundError as error:
+        raise ValueError(f"{run.path} holds no {error.filename}.") from None
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"{run.path} does not hold what its report showed: {error!r:.80}."
+        ) from None
+    folder = RunFolder(run.path)
+    for name, text in files.items():
+        folder.write_text(name, text)
+
+
+def _read_run(run: TrainedRun) -> Run:
+    known = {field.name for field in dataclasses.fields(Run)}
+    found = {k: v for k, v in run.report.items() if k in known and k != "trust"}
+    counts = found["data"].get(LENGTH_COUNTS) or {}
+    lengths = np.repeat([int(n) for n in counts], list(counts.values()))
+    rebuilt = Run(
+        **found,
+        headlines=run.task.headlines,
+        pictures=run.task.pictures,
+        lengths=lengths if counts else None,
+    )
+    trust = run.report.get("trust")
+    if run.task.pictures or trust:
+        labels, predictions = _read_predictions(run)
+        if run.task.pictures:
+            rebuilt.labels, rebuilt.probabilities = labels, predictions
+        if trust:
+            rebuilt.trust = _read_trust(trust, labels, predictions)
+    return rebuilt
+
+
+def _read_trust(
+    found: Mapping[str, Any], labels: np.ndarray, probabilities: np.ndarray
+) -> Trust:
+    before = None
+    if found.get("calibration"):
+        before = scale_probabilities(
+            probabilities,
+            1 / found["calibration"]["temperature"],
+            independent=labels.ndim == 2,
+        )
+    known = {k: v for k, v in found.items() if k != "warning"}
+    return Trust(
+        **known,
+        labels=labels,
+        probabilities=probabilities,
+        probabilities_before=before,
+    )
+
+
+def _read_predictions(run: TrainedRun) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and predictions of the measured rows, as they were measured."""
+    csv.field_size_limit(_LONGEST_FIELD)
+    path = run.path / PREDICTIONS_FILE
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = run.label_names
+    if not names:
+        pairs = [(float(row["true_label"]), float(row["label"])) for row in rows]
+        labels, predictions = np.array(pairs, np.float32).T
+        return labels, predictions
+    columns = [[float(row[f"probability_{name}"]) for row in rows] for name in names]
+    return _read_labels(run, rows), np.array(columns, np.float32).T
+
+
+def _read_labels(run: TrainedRun, rows: Sequence[Mapping[str, str]]) -> np.ndarray:
+    names = run.label_names
+    if run.task.balances:
+        ids = {name: label for label, name in enumerate(names)}
+        return np.array([ids[row["true_label"]] for row in rows], np.int64)
+    own = [set(row["true_label"].split(";")) for row in rows]
+    return np.array([[name in one for name in names] for one in own], np.int64)
