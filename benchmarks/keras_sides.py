@@ -178,8 +178,10 @@ def build_kbert(task: Task, *, pooling: str = "pooler", head: str = "linear"):
 
 def compile_kbert(task: Task, model, optimizer) -> None:
     """Compile with the task's loss; its metrics cost time, and nobody else has them."""
-    task.problem.task.compile(model, optimizer)
-    model.compile(optimizer, model.loss)
+    named = task.stand_in()
+    # A second `compile` would keep the metrics of the first.
+    named.compile = lambda optimizer, loss, **metrics: model.compile(optimizer, loss)
+    task.problem.task.compile(named, optimizer)
 
 
 def build_stock_keras(task: Task, *, pooling: str = "pooler", head: str = "linear"):

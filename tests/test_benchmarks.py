@@ -33,10 +33,20 @@ FAST = [
     f"scaling --axis batch {QUICK}",
     f"quality --workload tweets --against trainer --seeds 2 {QUICK}",
     f"quality --workload mrpc --against float32 --seeds 1 {QUICK}",
+    *(
+        f"{script} --workload {name} {flags} {QUICK}"
+        for name in ("ner", "stsb", "squad")
+        for script, flags in (
+            ("training", "--against trainer --no-memory"),
+            ("training", "--against trainer-dynamic --no-memory"),
+            ("quality", "--seeds 1"),
+        )
+    ),
     f"long_texts {QUICK}",
 ]
 SLOW = [
     f"training --workload tweets --against keras --no-memory {QUICK}",
+    f"training --workload stsb --against keras --no-memory {QUICK}",
     f"inference --workload tweets --against keras {QUICK}",
     f"frozen {QUICK}",
     f"correctness {QUICK}",
@@ -257,7 +267,7 @@ def test_workloads_without_their_file_use_the_sample_and_say_so(
     assert not workload.is_real
     assert "bundled sample" in workload.data
     assert len(workload) == 20
-    assert (workload.text_pairs is not None) == (name == "mrpc")
+    assert (workload.text_pairs is not None) == (name in ("mrpc", "stsb"))
 
 
 def test_workloads_come_in_the_same_random_order(shared_data):
