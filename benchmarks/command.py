@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.encoders import EMBEDDED
 from benchmarks.records import RESULTS
-from benchmarks.workloads import SOURCES
+from benchmarks.workloads import CLASSIFY, SOURCES
 
 QUICK_PRESET = "tiny-random"
 
@@ -31,15 +31,22 @@ def build_parser(
     return parser
 
 
-def add_model_flags(parser: argparse.ArgumentParser, *, workload: str) -> None:
+def add_model_flags(
+    parser: argparse.ArgumentParser, *, workload: str, all_tasks: bool = False
+) -> None:
     """Add what scripts have that run an encoder.
 
     Args:
         parser: of `build_parser`.
         workload: default of `--workload`.
+        all_tasks: whether the script also knows workloads that are not classified.
     """
     add = parser.add_argument
-    add("--workload", choices=tuple(SOURCES), default=workload)
+    add(
+        "--workload",
+        choices=tuple(SOURCES) if all_tasks else CLASSIFY,
+        default=workload,
+    )
     add("--preset", help="preset, folder, or NAME-random; default the embedded one")
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--precision", choices=("auto", "float32", "bfloat16"), default="auto")

@@ -10,6 +10,7 @@ from benchmarks.workloads import ROOT, SAMPLES
 from kbert.data import load_split
 from kbert.engine.config import EncoderConfig
 from kbert.presets import Preset, PresetError, load_preset
+from kbert.presets.arrays import StoredArray
 from kbert.presets.variables import variable_shapes
 from kbert.text import Tokenizer
 
@@ -77,6 +78,16 @@ def make_weights(preset: Preset, num_classes: int, seed: int = 0) -> dict:
     for path, shape in zip(HEAD, shapes, strict=True):
         weights[path] = _draw(generator, path, shape)
     return weights
+
+
+def fill_preset(preset: Preset, weights: dict) -> Preset:
+    """Return the preset with other weights, those of `make_weights`."""
+    variables = {
+        path: StoredArray(Path(preset.name), path, array.shape, True, lambda a=array: a)
+        for path, array in weights.items()
+        if path not in HEAD
+    }
+    return replace(preset, variables=variables)
 
 
 def _draw(generator, path: str, shape: tuple[int, ...]) -> np.ndarray:

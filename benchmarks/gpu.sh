@@ -110,6 +110,12 @@ for against in trainer-best trainer-dynamic trainer keras; do
     run "training-base-full-$against" training --preset "$base" --workload full \
         --batch-size 64 --against "$against" --steps 20
 done
+for against in trainer-best trainer-dynamic trainer; do
+    for workload in ner stsb squad; do
+        run "training-minilm-$workload-$against" training --preset "$minilm" \
+            --workload "$workload" --against "$against"
+    done
+done
 for against in transformers sentence-transformers onnxruntime keras; do
     for workload in tweets mrpc imdb; do
         run "inference-$workload-$against" inference --preset "$minilm" \
@@ -127,7 +133,7 @@ for axis in rows length batch depth; do
     run "scaling-$axis" scaling --preset "$minilm" --axis "$axis"
 done
 # Whole trainings over three seeds; each run that is finished stays finished.
-for workload in tweets mrpc; do
+for workload in tweets mrpc ner stsb squad; do
     for against in trainer float32; do
         name=quality-$workload-$against
         run "$name" quality --preset "$minilm" --workload "$workload" \

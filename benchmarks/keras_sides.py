@@ -4,17 +4,18 @@ import time
 
 import numpy as np
 
-from benchmarks.encoders import HEAD
+from benchmarks.encoders import HEAD, fill_preset
 from benchmarks.tasks import (
     CLIP,
-    DROPOUT,
     EPSILON,
     LEARNING_RATE,
     WEIGHT_DECAY,
     StepClock,
     Task,
     TrainingRun,
+    encode_windows,
 )
+from kbert.tasks.windows import WindowBatches
 
 LOSS = "sparse_categorical_crossentropy"
 
@@ -28,11 +29,11 @@ class _FitSide:
     def train(self, rows: np.ndarray, num_warmup: int) -> TrainingRun:
         """Train on the rows in their order; see `tasks.Side`."""
         assign_weights(self.model, self.task.weights)
-        self.model.compile(self.build_optimizer(), LOSS)
+        self.compile(self.build_optimizer())
         num_steps = len(rows) // self.task.batch_size
         clock = StepClock(num_warmup, num_steps, self.task.device)
-        inputs, labels = self.prepare(rows), self.task.workload.labels[rows]
         started = time.perf_counter()
+        inputs, labels, seconds_a_row = self.prepare(rows)
         history = self.model.fit(
             inputs,
             labels,
@@ -42,7 +43,9 @@ class _FitSide:
             callbacks=[build_callback(clock)],
         )
         whole = time.perf_counter() - started
-        return TrainingRun(clock.seconds, whole, float(history.history["loss"][0]))
+        timed = len(rows) - num_warmup * self.task.batch_size
+        seconds = clock.seconds + timed * seconds_a_row
+        return TrainingRun(seconds, whole, float(history.history["loss"][0]))
 
 
 class KbertSide(_FitSide):
@@ -56,8 +59,22 @@ class KbertSide(_FitSide):
         self.settings = {"precision": str(dtype).removeprefix("torch.")}
 
     def prepare(self, rows):
-        """Return the texts: tokenizing them is within kbert's time."""
-        return self.task.workload.take(rows)
+        """Return texts and labels: tokenizing is within kbert's time.
+
+        Windows are tokenized before the first step, all of the workload; the third
+        value is what that takes a row.
+        """
+        workload = self.task.workload
+        if workload.part is None:
+            return workload.take(rows), workload.labels[rows], 0.0
+        started = time.perf_counter()
+        windows = encode_windows(self.task, self.model)
+        seconds = (time.perf_counter() - started) / len(windows)
+        return _GivenBatches(windows, self.task.batch_size, rows), None, seconds
+
+    def compile(self, optimizer):
+        """Compile with the task's loss alone."""
+        compile_kbert(self.task, self.model, optimizer)
 
     def build_optimizer(self):
         """Return kbert's AdamW."""
@@ -71,9 +88,27 @@ class KbertSide(_FitSide):
         )
 
     def predict(self, rows):
-        """Return probabilities."""
+        """Return the model's outputs; see `tasks.Side`."""
+        if self.task.windows is not None:
+            return self.model.predict_on_batch(self.task.encoded[rows].pad())
         texts = self.task.workload.take(rows)
         return self.model.predict(texts, batch_size=self.task.batch_size)
+
+
+class _GivenBatches(WindowBatches):
+    """Batches of windows in an order that is given."""
+
+    def __init__(self, windows, batch_size: int, rows: np.ndarray):
+        self._given = rows
+        super().__init__(windows, batch_size, seed=0)
+
+    def __len__(self) -> int:
+        return len(self._given) // self._batch_size
+
+    def start_epoch(self, epoch: int) -> None:
+        """Keep the order, whatever the epoch."""
+        super().start_epoch(epoch)
+        self.order = self._given
 
 
 class StockKerasSide(_FitSide):
@@ -86,8 +121,14 @@ class StockKerasSide(_FitSide):
         super().__init__(task, build_stock_keras(task))
 
     def prepare(self, rows):
-        """Return token ids, padded before the clock starts."""
-        return self.task.encoded[rows].pad(self.task.max_length)
+        """Return token ids, padded before the clock starts, and labels."""
+        arrays = self.task.encoded[rows].pad(self.task.max_length)
+        return arrays, self.task.workload.labels[rows], 0.0
+
+    def compile(self, optimizer):
+        """Compile with the same loss."""
+        is_score = self.task.workload.kind == "regress"
+        self.model.compile(optimizer, "mean_squared_error" if is_score else LOSS)
 
     def build_optimizer(self):
         """Return Keras's AdamW with the same settings."""
@@ -103,29 +144,44 @@ class StockKerasSide(_FitSide):
         return optimizer
 
     def predict(self, rows):
-        """Return probabilities."""
+        """Return the model's outputs; see `tasks.Side`."""
         inputs = self.task.encoded[rows].pad()
         size = self.task.batch_size
         return self.model.predict(inputs, batch_size=size, verbose=0)
 
 
 def build_kbert(task: Task, *, pooling: str = "pooler", head: str = "linear"):
-    """Build kbert's classifier with the task's weights."""
-    import kbert
+    """Build kbert's model of the task with the task's weights.
 
-    model = kbert.build_classifier(
-        task.preset,
-        num_classes=task.workload.num_classes,
-        head=head,
-        dropout=DROPOUT,
-        pooling=pooling,
+    Args:
+        task: what to run.
+        pooling: what a head on whole texts reads.
+        head: of a classifier.
+    """
+    workload = task.workload
+    options = {}
+    if workload.part is None:
+        options = {"pooling": pooling, "clean": workload.clean}
+    if workload.kind == "classify":
+        options |= {"num_classes": workload.num_classes, "head": head}
+    model = task.problem.task.build(
+        fill_preset(task.preset, task.weights),
+        workload.label_names or None,
+        dropout=task.problem.dropout,
         max_length=task.max_length,
-        clean=task.workload.clean,
         precision=task.precision,
-        load_weights=False,
+        **options,
     )
     assign_weights(model, task.weights)
     return model
+
+
+def compile_kbert(task: Task, model, optimizer) -> None:
+    """Compile with the task's loss; its metrics cost time, and nobody else has them."""
+    named = task.stand_in()
+    # A second `compile` would keep the metrics of the first.
+    named.compile = lambda optimizer, loss, **metrics: model.compile(optimizer, loss)
+    task.problem.task.compile(named, optimizer)
 
 
 def build_stock_keras(task: Task, *, pooling: str = "pooler", head: str = "linear"):
@@ -141,8 +197,9 @@ def build_stock_keras(task: Task, *, pooling: str = "pooler", head: str = "linea
         )
     if head == "mlp":
         features = keras.layers.Dense(512, activation="relu")(features)
-    features = keras.layers.Dropout(DROPOUT)(features)
-    outputs = keras.layers.Dense(task.workload.num_classes, activation="softmax")
+    features = keras.layers.Dropout(task.problem.dropout)(features)
+    activation = None if task.workload.kind == "regress" else "softmax"
+    outputs = keras.layers.Dense(task.workload.num_classes, activation=activation)
     model = keras.Model(backbone.input, outputs(features))
     assign_weights(model, task.weights)
     return model
@@ -164,7 +221,7 @@ def build_stock_backbone(config):
 
 
 def assign_weights(model, weights: dict[str, np.ndarray]) -> None:
-    """Give a classifier the encoder's weights by their paths, and a linear head's.
+    """Give a model the encoder's weights by their paths, and a linear head's.
 
     Raises:
         ValueError: a weight of the encoder has no place in the model.
@@ -176,7 +233,8 @@ def assign_weights(model, weights: dict[str, np.ndarray]) -> None:
             variable.assign(paths.pop(variable.path))
     if paths:
         raise ValueError(f"the model has no weight {next(iter(paths))!r}.")
-    for variable, path in zip(model.layers[-1].weights, HEAD, strict=True):
+    head = [layer for layer in model.layers if layer.weights][-1]
+    for variable, path in zip(head.weights, HEAD, strict=True):
         if variable.shape == weights[path].shape:
             variable.assign(weights[path])
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import command, machine, plans, records
-from benchmarks.opponents import GROUPED, OPPONENTS, build_side
+from benchmarks.opponents import GROUPED, OPPONENTS, build_side, check_opponent
 from benchmarks.tasks import Side, Task, build_task
 from benchmarks.workloads import ROOT
 
@@ -67,9 +67,11 @@ def main(argv: list[str] | None = None) -> dict:
 
 def _parse(argv) -> argparse.Namespace:
     parser = command.build_parser(__doc__, repeats=1)
-    command.add_model_flags(parser, workload="mrpc")
+    command.add_model_flags(parser, workload="mrpc", all_tasks=True)
     parser.add_argument("--against", choices=OPPONENTS, default="trainer")
-    return command.parse(parser, argv)
+    args = command.parse(parser, argv)
+    check_opponent(parser, args)
+    return args
 
 
 def _guess_settings(task: Task, against: str) -> dict:

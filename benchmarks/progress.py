@@ -53,7 +53,8 @@ def _is_whole(path: Path) -> bool:
 def digest_training_code() -> str:
     """Return 12 hexadecimal digits that change with the code that kbert trains by."""
     folder = Path(kbert.__file__).parent
-    paths = [*folder.glob("*.py"), *(folder / "engine").glob("*.py")]
+    parts = (folder, folder / "engine", folder / "tasks")
+    paths = [path for part in parts for path in part.glob("*.py")]
     digest = hashlib.sha256()
     for path in sorted(paths):
         digest.update(path.name.encode() + path.read_bytes())

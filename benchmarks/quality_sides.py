@@ -4,13 +4,15 @@ import gc
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from benchmarks.emulation import emulate_if
-from benchmarks.keras_sides import LOSS, build_kbert
-from benchmarks.tasks import CLIP, EPSILON, WEIGHT_DECAY, Task
+from benchmarks.keras_sides import build_kbert, compile_kbert
+from benchmarks.tasks import CLIP, EPSILON, WEIGHT_DECAY, Task, select_rows
 from benchmarks.trainer_side import TrainerSide
 from benchmarks.transformers_model import build_transformers_model
 
@@ -35,13 +37,16 @@ class Trained:
     """One whole training.
 
     Args:
-        probabilities: (n, num_classes) of the held-out rows.
+        predictions: of the held-out rows: probabilities (n, num_classes), scores
+            (n, 1), or what kbert's task predicts.
         seconds: of the training, data loading included.
+        num_steps: updates.
         num_emulated: products that were emulated.
     """
 
-    probabilities: np.ndarray = field(repr=False)
+    predictions: Sequence[Any] | np.ndarray = field(repr=False)
     seconds: float
+    num_steps: int
     num_emulated: int = 0
 
 
@@ -61,31 +66,41 @@ def train_kbert(
 
     gc.collect()
     kbert.set_seed(recipe.seed)
-    model = build_kbert(task)
+    model, size = build_kbert(task), task.batch_size
+    rest = task.workload.select(held_out)
+    started = time.perf_counter()
+    inputs, num_rows = _feed(model, select_rows(task, rows), recipe.seed)
     optimizer = kbert.adamw(
         recipe.learning_rate,
         schedule="linear",
         epochs=recipe.epochs,
-        examples=len(rows),
-        batch_size=task.batch_size,
+        examples=num_rows,
+        batch_size=size,
         weight_decay=WEIGHT_DECAY,
         epsilon=EPSILON,
         global_clipnorm=CLIP,
     )
-    model.compile(optimizer, LOSS)
-    workload, size = task.workload, task.batch_size
+    compile_kbert(task, model, optimizer)
     with emulate_if(emulate) as products:
-        started = time.perf_counter()
-        model.fit(
-            workload.take(rows),
-            workload.labels[rows],
-            batch_size=size,
-            epochs=recipe.epochs,
-            verbose=0,
-        )
+        model.fit(*inputs, batch_size=size, epochs=recipe.epochs, verbose=0)
         seconds = time.perf_counter() - started
-        probabilities = model.predict(workload.take(held_out), batch_size=size)
-    return Trained(probabilities, seconds, products.count if products else 0)
+        if rest.part is None:
+            texts = rest.take(range(len(rest)))
+            predictions = model.predict(texts, batch_size=size)
+        else:
+            predictions = task.problem.task.predict(model, rest.part, batch_size=size)
+    num_steps = -(-num_rows // size) * recipe.epochs
+    return Trained(predictions, seconds, num_steps, products.count if products else 0)
+
+
+def _feed(model, task: Task, seed: int) -> tuple[tuple, int]:
+    """Return what `fit` takes for all rows, and how many these are."""
+    workload = task.workload
+    if workload.part is None:
+        texts = workload.take(range(len(workload)))
+        return (texts, workload.labels), len(texts)
+    batches = task.problem.task.feed(model, workload.part, task.batch_size, seed)
+    return (batches,), len(batches.windows)
 
 
 def train_trainer(
@@ -100,21 +115,32 @@ def train_trainer(
         held_out: rows to predict afterwards.
     """
     gc.collect()
-    side = _WholeTrainer(task, "trainer-dynamic")
-    seconds = side.train_whole(recipe, rows)
-    size = task.batch_size
-    parts = [
-        side.predict(held_out[start : start + size])
-        for start in range(0, len(held_out), size)
-    ]
-    return Trained(np.concatenate(parts), seconds)
+    side = _WholeTrainer(select_rows(task, rows), "trainer-dynamic")
+    seconds, num_steps = side.train_whole(recipe)
+    return Trained(_predict(side, select_rows(task, held_out)), seconds, num_steps)
+
+
+def _predict(side: TrainerSide, held_out: Task) -> Sequence[Any] | np.ndarray:
+    """Predict rows; windows are read and put together as kbert's task does."""
+    workload, size = held_out.workload, held_out.batch_size
+    if workload.part is not None:
+        model = held_out.stand_in(side.predict_on_batch)
+        predict = held_out.problem.task.predict
+        return predict(model, workload.part, batch_size=size)
+    encoded = held_out.encoded
+    return np.concatenate(
+        [
+            side.predict_on_batch(encoded[start : start + size].pad())
+            for start in range(0, len(encoded), size)
+        ]
+    )
 
 
 class _WholeTrainer(TrainerSide):
     """The Trainer over all epochs, with its own random order of the rows."""
 
-    def train_whole(self, recipe: Recipe, rows: np.ndarray) -> float:
-        """Train a fresh model; return the seconds, tokenizing not among them."""
+    def train_whole(self, recipe: Recipe) -> tuple[float, int]:
+        """Train a fresh model; return the seconds without tokenizing, and updates."""
         from transformers import PrinterCallback, Trainer
 
         self._model = build_transformers_model(self.task)
@@ -123,13 +149,13 @@ class _WholeTrainer(TrainerSide):
             trainer = Trainer(
                 model=self._model,
                 args=self._build_arguments(recipe, folder),
-                train_dataset=self._build_dataset(rows),
+                train_dataset=self._build_dataset(np.arange(len(self.task.encoded))),
                 data_collator=self._build_collator(),
             )
             trainer.remove_callback(PrinterCallback)
             started = time.perf_counter()
             trainer.train()
-            return time.perf_counter() - started
+            return time.perf_counter() - started, trainer.state.global_step
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -287,7 +287,7 @@ def _render_quality(result: dict) -> str:
         verdict = verdicts[found["within_one_sd"]]
         parts.append(f"{metric} {ours} against {theirs}, {verdict}")
     if not result["has_learned"]:
-        parts.append("no better than the majority class")
+        parts.append("no better than without training")
     if result["is_emulated"]:
         parts.append("bfloat16 products emulated")
     return _line([what, result["against"], "; ".join(parts)])

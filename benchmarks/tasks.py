@@ -1,13 +1,16 @@
 """What all sides of a training comparison are given, and what they give back."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
 
 from benchmarks.encoders import load_encoder, make_weights
+from benchmarks.problems import PROBLEMS, Problem
 from benchmarks.workloads import Workload, load_workload
 from kbert.encoded import Encoded
 from kbert.presets import Preset
@@ -23,6 +26,8 @@ CLIP = 1.0
 @dataclass(frozen=True)
 class Task:
     """One workload, one encoder, one set of weights.
+
+    Rows are texts, or the windows over them of a workload whose labels lie in them.
 
     Args:
         workload: texts and labels.
@@ -40,10 +45,24 @@ class Task:
     device: str
     precision: str
 
+    @property
+    def problem(self) -> Problem:
+        """What is peculiar to the workload's task."""
+        return PROBLEMS[self.workload.kind]
+
+    @cached_property
+    def windows(self) -> Any:
+        """The windows of tagged sentences or questions with labels, else `None`."""
+        if self.workload.part is None:
+            return None
+        return encode_windows(self, self.stand_in())
+
     @cached_property
     def encoded(self) -> Encoded:
         """The rows as token ids, cut to the workload's length: everybody's."""
         workload = self.workload
+        if self.windows is not None:
+            return self.windows.encoded
         return self.build_preprocessor().encode(workload.texts, workload.text_pairs)
 
     @property
@@ -55,6 +74,28 @@ class Task:
     def lengths(self) -> np.ndarray:
         """Real tokens of each row."""
         return self.encoded.lengths
+
+    def label(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return labels, and weights where they have some, of some rows.
+
+        Tags are padded to the longest of the rows; padding weighs nothing.
+        """
+        if self.windows is not None:
+            return self.windows.label(rows)
+        return (self.workload.labels[rows],)
+
+    def stand_in(self, predict_on_batch: Callable | None = None) -> Any:
+        """Return what kbert's tasks take for a model of windows.
+
+        Args:
+            predict_on_batch: of another model, arrays to kbert's outputs.
+        """
+        return SimpleNamespace(
+            preprocessor=self.build_preprocessor(),
+            label_names=self.workload.label_names,
+            metadata={},
+            predict_on_batch=predict_on_batch,
+        )
 
     def build_preprocessor(self) -> Preprocessor:
         """Return what makes ids of the workload's texts."""
@@ -95,7 +136,11 @@ class Side(Protocol):
         """
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
-        """Return probabilities (n, num_classes) of the model as trained last."""
+        """Return the outputs of the model as trained last, as kbert's model has them.
+
+        Probabilities (n, num_classes), (n, length, num_classes) or (n, 2, length), or
+        scores (n, 1).
+        """
 
 
 class StepClock:
@@ -162,13 +207,25 @@ def build_task(
     return Task(texts, encoder, weights, batch_size, device, precision)
 
 
+def encode_windows(task: Task, model: Any) -> Any:
+    """Tokenize all sentences or questions of a workload.
+
+    Args:
+        task: whose workload has them.
+        model: with a preprocessor.
+
+    Returns:
+        The windows with labels, in the workload's order.
+    """
+    feed = task.problem.task.feed
+    return feed(model, task.workload.part, task.batch_size, None).windows
+
+
+def select_rows(task: Task, rows: np.ndarray) -> Task:
+    """Return a task with some of the workload's rows only, which may repeat."""
+    return replace(task, workload=task.workload.select(rows))
+
+
 def repeat_rows(task: Task, num_rows: int) -> Task:
     """Return a task with so many rows, repeating them where they do not suffice."""
-    rows = np.resize(np.arange(len(task.workload)), num_rows)
-    old = task.workload
-    texts = [old.texts[row] for row in rows]
-    pairs = [old.text_pairs[row] for row in rows] if old.text_pairs else None
-    return replace(
-        task,
-        workload=replace(old, texts=texts, text_pairs=pairs, labels=old.labels[rows]),
-    )
+    return select_rows(task, np.resize(np.arange(len(task.workload)), num_rows))

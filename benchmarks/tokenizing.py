@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> dict:
 def _parse(argv) -> argparse.Namespace:
     parser = command.build_parser(__doc__, repeats=5)
     add = parser.add_argument
-    add("--workload", choices=tuple(command.SOURCES), default="tweets")
+    add("--workload", choices=command.CLASSIFY, default="tweets")
     add("--against", choices=tuple(_OPPONENTS), default="transformers")
     add("--texts", type=int, help="texts to tokenize; default all, at most 5000")
     args = command.parse(parser, argv)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import is_bfloat16_hopeless
+from benchmarks.problems import build_collator, list_labels, read_output
 from benchmarks.tasks import (
     CLIP,
     EPSILON,
@@ -63,17 +64,20 @@ class TrainerSide:
         return TrainingRun(clock.seconds, whole, float(output.training_loss))
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
-        """Return probabilities."""
+        """Return the model's outputs; see `tasks.Side`."""
+        return self.predict_on_batch(self.task.encoded[rows].pad())
+
+    def predict_on_batch(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the model's outputs for the arrays of a batch."""
         import torch
 
         model = self._model.eval()
-        arrays = self.task.encoded[rows].pad()
         names = ("token_ids", "segment_ids", "padding_mask")
         tensors = [torch.from_numpy(arrays[n]).to(self.task.device) for n in names]
         ids, segments, mask = (tensor.long() for tensor in tensors)
         with torch.inference_mode():
             output = model(input_ids=ids, token_type_ids=segments, attention_mask=mask)
-            return output.logits.float().softmax(-1).cpu().numpy()
+            return read_output(self.task, output, mask)
 
     def _build_trainer(self, rows, folder: str, clock: StepClock):
         from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -108,25 +112,26 @@ class TrainerSide:
 
     def _build_dataset(self, rows) -> list[dict]:
         """Tokenized rows, as `Dataset.map` before training leaves them."""
-        labels = self.task.workload.labels
-        if self.name == "trainer":
-            arrays = self.task.encoded[rows].pad(self.task.max_length)
+        length = self.task.max_length if self.name == "trainer" else None
+        labels = list_labels(self.task, rows, length)
+        if length is not None:
+            arrays = self.task.encoded[rows].pad(length)
             columns = [arrays[key].tolist() for key in _NAMES]
         else:
             encoded = self.task.encoded[rows]
             parts = [encoded[place].pad() for place in range(len(rows))]
             columns = [[part[key][0].tolist() for part in parts] for key in _NAMES]
         return [
-            dict(zip(_NAMES.values(), values, strict=True)) | {"labels": int(label)}
-            for *values, label in zip(*columns, labels[rows], strict=True)
+            dict(zip(_NAMES.values(), values, strict=True)) | label
+            for *values, label in zip(*columns, labels, strict=True)
         ]
 
     def _build_collator(self):
-        from transformers import DataCollatorWithPadding, default_data_collator
+        from transformers import default_data_collator
 
         if self.name == "trainer":
             return default_data_collator
-        return DataCollatorWithPadding(build_tokenizer(self.task))
+        return build_collator(self.task, build_tokenizer(self.task))
 
 
 _NAMES = {

@@ -5,8 +5,9 @@ Run:    python -m benchmarks.training --workload tweets --against trainer-best
 Both sides start every repeat from the same weights with a fresh optimizer and make the
 same number of updates on the same rows. They run in turn in one process. The clock runs
 from the end of the last warm-up step to the end of the last step, loading of data
-included; kbert also tokenizes in that time, its opponents have done so before. Neither
-side logs, saves or evaluates.
+included; kbert also tokenizes in that time, its opponents have done so before. Windows
+over sentences or passages kbert cuts before its first step, so their share of that time
+is added. Neither side logs, saves or evaluates.
 """
 
 import argparse
@@ -16,7 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import command, machine, measure, memory, operations, plans, records
-from benchmarks.opponents import GROUPED, OPPONENTS, PADDED, build_side
+from benchmarks.opponents import (
+    GROUPED,
+    OPPONENTS,
+    PADDED,
+    build_side,
+    check_opponent,
+)
 from benchmarks.tasks import Side, Task, TrainingRun, build_task
 
 
@@ -61,7 +68,7 @@ def main(argv: list[str] | None = None) -> dict:
 
 def _parse(argv) -> argparse.Namespace:
     parser = command.build_parser(__doc__)
-    command.add_model_flags(parser, workload="tweets")
+    command.add_model_flags(parser, workload="tweets", all_tasks=True)
     add = parser.add_argument
     add("--against", choices=OPPONENTS, default="trainer-best")
     add("--steps", type=int, help="timed steps a repeat; default by opponent")
@@ -70,6 +77,7 @@ def _parse(argv) -> argparse.Namespace:
         "--no-compile", dest="compile", action="store_false", help="never torch_compile"
     )
     args = command.parse(parser, argv)
+    check_opponent(parser, args)
     if args.quick:
         args.compile, args.steps = False, args.steps or 2
     args.steps = args.steps or _default_steps(args)
@@ -83,8 +91,8 @@ def _default_steps(args) -> int:
     if args.device == "cuda":
         return 50
     if args.against in PADDED:
-        return 2 if args.workload == "mrpc" else 5
-    return 20 if args.workload in ("tweets", "mrpc") else 8
+        return 2 if args.workload in ("mrpc", "squad") else 5
+    return 20 if args.workload in ("tweets", "mrpc", "ner", "stsb") else 8
 
 
 def _announce(args, task: Task) -> None:
@@ -136,10 +144,18 @@ def _run(task: Task, plan: plans.Plan, sides, repeats: int):
     return runs, tuple([loss for _, loss in side] for side in done)
 
 
-def measure_loss(probabilities: np.ndarray, task: Task, rows: np.ndarray) -> float:
-    """Return the mean cross-entropy of probabilities (n, num_classes)."""
-    chosen = probabilities[np.arange(len(rows)), task.workload.labels[rows]]
-    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+def measure_loss(outputs: np.ndarray, task: Task, rows: np.ndarray) -> float:
+    """Return the task's loss of outputs as `tasks.Side` gives them.
+
+    The mean squared error of scores, else the mean cross-entropy: over rows, words, or
+    first and last tokens.
+    """
+    labels, *weights = task.label(rows)
+    if task.workload.kind == "regress":
+        return float(((outputs[:, 0] - labels) ** 2).mean())
+    chosen = np.take_along_axis(outputs, labels[..., None].astype("int64"), axis=-1)
+    losses = -np.log(np.maximum(chosen[..., 0], 1e-12))
+    return float(np.average(losses, weights=weights[0] if weights else None))
 
 
 def build_result(args, comparison: Comparison, peaks: list[int | None]) -> dict:
@@ -147,8 +163,10 @@ def build_result(args, comparison: Comparison, peaks: list[int | None]) -> dict:
     plan, task = comparison.plan, comparison.task
     seconds = [[run.seconds for run in side] for side in comparison.runs]
     lengths = task.lengths[plan.timed]
-    needed = operations.count_training(task.preset.config, lengths)
     whole = operations.count_training(task.preset.config, lengths, only_first=False)
+    needed = whole
+    if task.windows is None:  # a head on the first token
+        needed = operations.count_training(task.preset.config, lengths)
     names = [side.name for side in comparison.sides]
 
     def both(values) -> dict:

@@ -1,4 +1,4 @@
-"""transformers' BERT classifier with a task's weights, and its tokenizer."""
+"""transformers' BERT with a head and a task's weights, and its tokenizer."""
 
 from collections.abc import Iterator
 
@@ -28,17 +28,17 @@ _LAYER = {
 
 
 def build_transformers_model(task: Task, *, attention: str | None = None):
-    """Build `BertForSequenceClassification` with the task's weights on its device.
+    """Build the task's `BertFor...` with the task's weights on its device.
 
     Args:
         task: what to run.
         attention: `sdpa` or `eager`; `None` is transformers' own choice.
     """
     import torch
-    from transformers import BertConfig, BertForSequenceClassification
+    import transformers
 
     config = task.preset.config
-    shape = BertConfig(
+    shape = transformers.BertConfig(
         vocab_size=config.vocabulary_size,
         hidden_size=config.hidden_dim,
         num_hidden_layers=config.num_layers,
@@ -53,8 +53,13 @@ def build_transformers_model(task: Task, *, attention: str | None = None):
         num_labels=task.workload.num_classes,
     )
     options = {"attn_implementation": attention} if attention else {}
-    model = BertForSequenceClassification._from_config(shape, **options)
-    state = {name: torch.tensor(array) for name, array in convert_weights(task.weights)}
+    model_class = getattr(transformers, task.problem.model_class)
+    model = model_class._from_config(shape, **options)
+    state = {
+        name: torch.tensor(array)
+        for name, array in convert_weights(task.weights, task.problem.head)
+        if ".pooler." not in name or model.bert.pooler is not None
+    }
     lacking = model.load_state_dict(state, strict=False)
     missing = [key for key in lacking.missing_keys if not key.endswith("_ids")]
     if missing or lacking.unexpected_keys:
@@ -62,14 +67,16 @@ def build_transformers_model(task: Task, *, attention: str | None = None):
     return model.to(task.device)
 
 
-def convert_weights(weights: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+def convert_weights(
+    weights: dict[str, np.ndarray], head: str
+) -> Iterator[tuple[str, np.ndarray]]:
     """Rename and turn weights from KerasHub's layout into transformers'."""
     for path, array in weights.items():
         if path in _TABLES:
             yield f"bert.embeddings.{_TABLES[path]}", array
         elif path in HEAD:
             kind = "weight" if path == HEAD[0] else "bias"
-            yield f"classifier.{kind}", array.T
+            yield f"{head}.{kind}", array.T
         elif path.startswith("pooled_dense/"):
             yield f"bert.pooler.dense.{_kind(path)}", array.T
         else:

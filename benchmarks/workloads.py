@@ -4,9 +4,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmarks.annotated import join_parts, read_annotated
 from kbert.data import load_split
 from kbert.recipes.sources import SAMPLES
 
@@ -30,6 +32,7 @@ class Source:
         substitutes: bundled tweets joined into one text where the file is absent, so
             that texts are about as long as the real ones.
         held_out: file of the rows that are only measured on, if there is one.
+        kind: task of `kbert.tasks`; `tag` and `answer` read columns of their own.
     """
 
     file: str
@@ -41,6 +44,12 @@ class Source:
     joined: int = 1
     substitutes: int = 1
     held_out: str | None = None
+    kind: str = "classify"
+
+    @property
+    def is_annotated(self) -> bool:
+        """Whether labels lie in the texts, which are then read in windows."""
+        return self.kind in ("tag", "answer")
 
 
 SOURCES = {
@@ -69,7 +78,21 @@ SOURCES = {
         "imdb/train.parquet", "text", "label", 512, joined=8, substitutes=60
     ),
     "spam": Source("spam/spamdata_v2.csv", "text", "label", 25),
+    "ner": Source("ner/train.txt", "", "", 128, held_out="ner/test.txt", kind="tag"),
+    "stsb": Source(
+        "stsb/train.csv",
+        "sentence1",
+        "score",
+        128,
+        text_pair="sentence2",
+        held_out="stsb/test.csv",
+        kind="regress",
+    ),
+    # There is no train file: articles are parted, as `kbert.tasks.answer` does.
+    "squad": Source("squad/dev-v1.1.json", "", "", 384, kind="answer"),
 }
+# Those that all scripts know; of the others some do.
+CLASSIFY = tuple(name for name, one in SOURCES.items() if one.kind == "classify")
 
 
 @dataclass(frozen=True)
@@ -80,23 +103,30 @@ class Workload:
         name: key of `SOURCES`.
         texts: first texts.
         text_pairs: second texts, or `None`.
-        labels: int (n,).
-        num_classes: number of classes.
+        labels: int (n,); scores are float32, of mean 0 and deviation 1, as
+            `kbert.tasks.regress` trains on them; `None` where `part` has them.
+        num_classes: number of classes; 1 of scores.
         max_length: what rows are cut or padded to, in tokens.
         clean: cleaning done by the preprocessor, or `None`.
         data: what the texts are, in words, for the record.
         is_real: whether they are the workload's own texts.
+        kind: task of `kbert.tasks`.
+        part: tagged sentences or questions, which read their rows in windows.
+        label_names: tags in id order.
     """
 
     name: str
     texts: list[str]
     text_pairs: list[str] | None
-    labels: np.ndarray
+    labels: Any
     num_classes: int
     max_length: int
     clean: str | None
     data: str
     is_real: bool
+    kind: str = "classify"
+    part: Any = None
+    label_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -106,6 +136,17 @@ class Workload:
         if self.text_pairs is None:
             return [self.texts[row] for row in rows]
         return [(self.texts[row], self.text_pairs[row]) for row in rows]
+
+    def select(self, rows: np.ndarray) -> "Workload":
+        """Return a workload of some rows, which may repeat."""
+        pairs = self.text_pairs and [self.text_pairs[row] for row in rows]
+        return replace(
+            self,
+            texts=[self.texts[row] for row in rows],
+            text_pairs=pairs,
+            labels=None if self.labels is None else self.labels[rows],
+            part=self.part and self.part.take(rows),
+        )
 
 
 def load_workload(
@@ -123,6 +164,9 @@ def load_workload(
     """
     source = SOURCES[name]
     path = data_folder() / source.file
+    if source.is_annotated:
+        whole, _ = _load_annotated(name, max_length, with_held_out=False)
+        return whole.select(np.arange(len(whole))[:limit])
     if path.is_file():
         columns = _read(source, source.file)
         data, joined = source.file, source.joined
@@ -130,7 +174,8 @@ def load_workload(
         columns = _make_substitutes(source)
         data = f"bundled sample of tweets, {source.substitutes} joined to a text"
         joined = 1
-    return _arrange(name, columns, data, path.is_file(), joined, max_length, limit)
+    whole = _arrange(name, columns, data, path.is_file(), joined, max_length, limit)
+    return _scale(whole, len(whole))
 
 
 def load_parts(
@@ -151,6 +196,10 @@ def load_parts(
         The workload, its rows to train on, and its held-out rows.
     """
     source = SOURCES[name]
+    if source.is_annotated:
+        whole, cut = _load_annotated(name, max_length, with_held_out=True)
+        rows = np.arange(len(whole))
+        return whole, rows[:cut][:limit], rows[cut:][:limit]
     files = [source.file, source.held_out] if source.held_out else [source.file]
     is_real = all((data_folder() / file).is_file() for file in files)
     if is_real:
@@ -172,7 +221,47 @@ def load_parts(
             text_pairs=pairs or None,
             labels=np.concatenate([whole.labels, part.labels]),
         )
-    return whole, rows[:cut][:limit], rows[cut:][:limit]
+    return _scale(whole, cut), rows[:cut][:limit], rows[cut:][:limit]
+
+
+def _load_annotated(
+    name: str, max_length: int | None, *, with_held_out: bool
+) -> tuple[Workload, int]:
+    """Return rows in a random order, and how many of them are not held out."""
+    source = SOURCES[name]
+    path = data_folder() / source.file
+    is_real, test = path.is_file(), None
+    if with_held_out:
+        has_file = is_real and source.held_out is not None
+        test = data_folder() / source.held_out if has_file else 0.2
+    parts, label_names = read_annotated(source.kind, path if is_real else None, test)
+    generator = np.random.default_rng(SEED)
+    parts = [part.take(generator.permutation(len(part))) for part in parts]
+    whole = join_parts(parts)
+    workload = Workload(
+        name=name,
+        texts=whole.texts,
+        text_pairs=None,
+        labels=None,
+        num_classes=len(label_names) or 2,  # where an answer begins, and where it ends
+        max_length=max_length or source.max_length,
+        clean=None,
+        data=source.file if is_real else "bundled sample of tweets, labels made up",
+        is_real=is_real,
+        kind=source.kind,
+        part=whole,
+        label_names=label_names,
+    )
+    return workload, len(parts[0])
+
+
+def _scale(workload: Workload, num_train: int) -> Workload:
+    """Give scores to train on the mean 0 and the deviation 1; leave labels alone."""
+    if workload.kind != "regress":
+        return workload
+    train = workload.labels[:num_train]
+    labels = (workload.labels - train.mean()) / train.std()
+    return replace(workload, labels=labels.astype("float32"))
 
 
 def _read(source: Source, file: str):
@@ -181,6 +270,7 @@ def _read(source: Source, file: str):
         text=source.text,
         label=source.label,
         text_pair=source.text_pair,
+        kind="scores" if source.kind == "regress" else "classes",
     )
     return split.texts, split.text_pairs, split.labels
 
@@ -198,7 +288,8 @@ def _arrange(name, columns, data, is_real, joined, max_length, limit) -> Workloa
     order = np.random.default_rng(SEED).permutation(len(texts))
     texts = [texts[row] for row in order]
     pairs = [pairs[row] for row in order] if pairs else None
-    labels = np.asarray(labels)[order].astype("int64")
+    is_scores = source.kind == "regress"
+    labels = np.asarray(labels)[order].astype("float64" if is_scores else "int64")
     if joined > 1:
         texts = _join(texts, joined)
         labels = labels[: len(texts)]
@@ -208,11 +299,12 @@ def _arrange(name, columns, data, is_real, joined, max_length, limit) -> Workloa
         texts=texts[:stop],
         text_pairs=pairs[:stop] if pairs else None,
         labels=labels[:stop],
-        num_classes=int(labels.max()) + 1,
+        num_classes=1 if is_scores else int(labels.max()) + 1,
         max_length=max_length or source.max_length,
         clean=source.clean,
         data=data if joined == 1 else f"{data}, {joined} joined to a text",
         is_real=is_real,
+        kind=source.kind,
     )
 
 
