@@ -265,6 +265,12 @@ def test_mojibake_is_repaired_to_the_original(text, encoding):
     assert repair_encoding(garbled) == text
 
 
+def test_a_repair_to_a_lone_sign_of_another_script_is_not_sure():
+    assert repair_encoding("the bomb\u00db\x9d - my 78") is None
+    arabic = "مرحبا \u06dd"
+    assert repair_encoding(arabic.encode().decode("latin-1")) == arabic
+
+
 def test_text_of_two_wrong_encodings_is_repaired():
     text = "JAMAICA – two cars “ablaze”"
     garbled = text.encode().decode("cp1252", "replace")

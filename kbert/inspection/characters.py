@@ -39,6 +39,11 @@ _BEYOND_ASCII = r"[^\x00-\x7f]"
 # Controls that Latin-1 makes of other encodings' letters, and what decoders put for
 # bytes they cannot read.
 _UNREADABLE = re.compile("[\x80-\x9f\ufffd]")
+# Signs of Arabic and Syriac that stand for nothing without a letter of theirs: what
+# looks repaired to them was no UTF-8.
+_LONE_SIGN = re.compile(
+    "^[^\u0620-\u064a\u0710-\u072f]*[\u0600-\u0605\u06dd\u070f\u08e2]"
+)
 # Bytes that Windows-1252 lacks went through Mac Roman as they were.
 _NOT_IN_WINDOWS = {
     ord(bytes([byte]).decode("mac_roman")): byte
@@ -70,6 +75,8 @@ def repair_encoding(text: str) -> str | None:
 def _looks_fine(text: str) -> bool:
     from ftfy.badness import badness
 
+    if _LONE_SIGN.search(text):
+        return False
     return not (_UNREADABLE.search(text) or badness(text))
 
 
