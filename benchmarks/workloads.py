@@ -69,6 +69,9 @@ SOURCES = {
         "imdb/train.parquet", "text", "label", 512, joined=8, substitutes=60
     ),
     "spam": Source("spam/spamdata_v2.csv", "text", "label", 25),
+    "sst2": Source(
+        "sst2/train.csv", "sentence", "label", 64, held_out="sst2/validation.csv"
+    ),
 }
 
 
@@ -134,7 +137,11 @@ def load_workload(
 
 
 def load_parts(
-    name: str, *, max_length: int | None = None, limit: int | None = None
+    name: str,
+    *,
+    max_length: int | None = None,
+    limit: int | None = None,
+    held_out: str | None = None,
 ) -> tuple[Workload, np.ndarray, np.ndarray]:
     """Read a workload whole, with labels that can be learned, and part its rows.
 
@@ -146,11 +153,13 @@ def load_parts(
         name: key of `SOURCES`.
         max_length: instead of the workload's own, in tokens.
         limit: most rows of each part, chosen at random.
+        held_out: file of the held-out rows, instead of the source's own.
 
     Returns:
         The workload, its rows to train on, and its held-out rows.
     """
     source = SOURCES[name]
+    source = replace(source, held_out=held_out or source.held_out)
     files = [source.file, source.held_out] if source.held_out else [source.file]
     is_real = all((_data_folder() / file).is_file() for file in files)
     if is_real:
