@@ -1,18 +1,26 @@
 """Default settings are measured against others': sides, ranks, table, one small run."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny
+from keras.callbacks import EarlyStopping
 from test_benchmarks import QUICK, run_quick
 
 from benchmarks import records, tables
 from benchmarks.defaults import SETS, measure_held_out, rank
-from benchmarks.defaults_sides import SIDES, Material, Training
+from benchmarks.defaults_sides import SIDES, Material, Training, build_optimizer
 from benchmarks.encoders import load_encoder
 from benchmarks.workloads import SOURCES, Workload, load_parts
+from kbert.callbacks import Progress
+from kbert.data import load_splits
 from kbert.recipes import amazon, imdb, mrpc, spam, strategies, tweets
+from kbert.runs import training
 from kbert.runs.defaults import choose_settings
+from kbert.runs.plan import Plan
+from kbert.tasks import Request, find_task
 
 LENGTHS = np.arange(1, 101)
 
@@ -60,6 +68,32 @@ def test_kbert_trains_with_its_own_rules():
         chosen.dropout,
     )
     assert chosen.max_length == 99 and training.max_length == 64
+
+
+def test_kbert_steps_and_stops_as_its_train_does(monkeypatch):
+    material = build_material()
+    texts, labels = tiny.write_texts(100)
+    chosen = choose_settings(100, material.preset.config, LENGTHS)
+    request = Request(source=(texts, labels), validation=0.2)
+    plan = Plan(
+        task=find_task("classify"), request=request, preset=tiny.build_preset(),
+        splits=load_splits((texts, labels), validation=0.2), frozen=None,
+        settings=replace(chosen, max_length=16), class_weight=None,
+        precision="float32", findings=(), notices=(),
+    )  # fmt: skip
+    model = training.build_model(plan)
+    training_of_ours = choose("kbert")
+    ours = build_optimizer(training_of_ours, len(plan.splits.train))
+    assert model.optimizer.get_config() == ours.get_config()
+    given = {}
+    monkeypatch.setattr(
+        type(model), "fit", lambda _, *args, **kwargs: given.update(kwargs)
+    )
+    training.fit(plan, model, Progress(num_texts=len(texts)))
+    (best,) = [one for one in given["callbacks"] if isinstance(one, EarlyStopping)]
+    assert best.monitor == training_of_ours.keep and best.restore_best_weights
+    assert best.patience == training_of_ours.patience
+    assert given["epochs"] == training_of_ours.epochs
 
 
 @pytest.mark.parametrize(
