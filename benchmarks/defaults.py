@@ -88,8 +88,8 @@ def _parse(argv) -> argparse.Namespace:
     add = parser.add_argument
     add("--sets", nargs="+", choices=tuple(SETS), default=list(SETS))
     add("--sides", nargs="+", choices=tuple(SIDES), default=list(SIDES))
-    add("--rows", type=command.count, default=600, help="twice as many of SST-2")
-    add("--held-out", type=command.count, default=1000, help="most rows to measure on")
+    add("--rows", type=command.count, default=400, help="twice as many of SST-2")
+    add("--held-out", type=command.count, default=500, help="most rows to measure on")
     add("--max-length", type=command.count, default=64, help="tokens, on every side")
     add("--seeds", type=command.count, default=1, help="runs a side, seeds from 0 on")
     add("--preset", help="preset, folder, or NAME-random; default the embedded one")
