@@ -67,7 +67,7 @@ def parse(
         args.repeats = min(args.repeats, 2)
     if hasattr(args, "preset"):
         args.preset = args.preset or (QUICK_PRESET if args.quick else EMBEDDED)
-        if args.quick:
+        if args.quick and hasattr(args, "batch_size"):
             args.batch_size = min(args.batch_size, 4)
             args.max_length = min(args.max_length or 64, 64)
     return args

@@ -24,6 +24,7 @@ LONG_TEXTS = ROOT / "docs" / "long-texts.md"
 DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", LONG_TEXTS)
 PLOTS = ROOT / "benchmarks" / "plots"
 LONG_TEXT_MARKERS = "<!-- long-texts:start -->", "<!-- long-texts:end -->"
+DEFAULTS_MARKERS = "<!-- defaults:start -->", "<!-- defaults:end -->"
 _EMPTY = "No records yet. `python -m benchmarks.training` makes one.\n"
 
 
@@ -67,7 +68,9 @@ def find_stale(
         prefix = os.path.relpath(folder, document.parent)
         text = _replace(text, START, END, render(records, drawn, prefix))
         long_texts = render_long_texts(records)
-        wanted[document] = _replace(text, *LONG_TEXT_MARKERS, long_texts)
+        text = _replace(text, *LONG_TEXT_MARKERS, long_texts)
+        defaults = render_defaults(records)
+        wanted[document] = _replace(text, *DEFAULTS_MARKERS, defaults)
     return {
         path: text
         for path, text in wanted.items()
@@ -163,6 +166,42 @@ def render_long_texts(records: list[dict]) -> str:
         f"{result['against']}. {measured[-1]['device']}."
     )
     return "\n".join([*lines, "", note, ""])
+
+
+def render_defaults(records: list[dict]) -> str:
+    """Return the table of the newest record about default settings."""
+    measured = [one for one in records if one["benchmark"] == "defaults"]
+    if not measured:
+        return _EMPTY
+    result = measured[-1]["result"]
+    ranks = result["mean_ranks"]
+    lines = _head(["set, metric", "rows to train on", *ranks])
+    for name, found in result["sets"].items():
+        sides = [found["sides"][side] for side in ranks]
+        cells = [f"{_format_mean(one)} ({one['rank']:g})" for one in sides]
+        metric = found["metric"].replace("_", " ")
+        lines.append(
+            _line([f"{name}, {metric}", f"{found['rows']['train']:,}", *cells])
+        )
+    lines.append(
+        _line(["**mean rank**", "", *(f"{one:.2f}" for one in ranks.values())])
+    )
+    note = (
+        f"{result['preset']}; in brackets the rank; {len(result['seeds'])} seed(s), "
+        f"texts cut at {result['max_length']} tokens. {_judge(result['best'])} "
+        f"{measured[-1]['device']}."
+    )
+    return "\n".join([*lines, "", note, ""])
+
+
+def _judge(best: list[str]) -> str:
+    """Say whether kbert's own settings have the best mean rank."""
+    if best == ["kbert"]:
+        return "kbert's rules have the best mean rank."
+    if "kbert" in best:
+        others = ", ".join(side for side in best if side != "kbert")
+        return f"kbert's rules share the best mean rank with {others}."
+    return f"kbert's rules do not have the best mean rank; {' and '.join(best)} has."
 
 
 def _render_training(records: list[dict]) -> list[str]:

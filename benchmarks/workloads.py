@@ -90,6 +90,9 @@ SOURCES = {
     ),
     # There is no train file: articles are parted, as `kbert.tasks.answer` does.
     "squad": Source("squad/dev-v1.1.json", "", "", 384, kind="answer"),
+    "sst2": Source(
+        "sst2/train.csv", "sentence", "label", 64, held_out="sst2/validation.csv"
+    ),
 }
 # Those that all scripts know; of the others some do.
 CLASSIFY = tuple(name for name, one in SOURCES.items() if one.kind == "classify")
@@ -179,7 +182,11 @@ def load_workload(
 
 
 def load_parts(
-    name: str, *, max_length: int | None = None, limit: int | None = None
+    name: str,
+    *,
+    max_length: int | None = None,
+    limit: int | None = None,
+    held_out: str | None = None,
 ) -> tuple[Workload, np.ndarray, np.ndarray]:
     """Read a workload whole, with labels that can be learned, and part its rows.
 
@@ -191,6 +198,7 @@ def load_parts(
         name: key of `SOURCES`.
         max_length: instead of the workload's own, in tokens.
         limit: most rows of each part, chosen at random.
+        held_out: file of the held-out rows, instead of the source's own.
 
     Returns:
         The workload, its rows to train on, and its held-out rows.
@@ -200,6 +208,7 @@ def load_parts(
         whole, cut = _load_annotated(name, max_length, with_held_out=True)
         rows = np.arange(len(whole))
         return whole, rows[:cut][:limit], rows[cut:][:limit]
+    source = replace(source, held_out=held_out or source.held_out)
     files = [source.file, source.held_out] if source.held_out else [source.file]
     is_real = all((data_folder() / file).is_file() for file in files)
     if is_real:

@@ -300,9 +300,11 @@ def test_small_data_get_more_passes_and_large_ones_fewer():
     few, many, most = (
         defaults.choose_settings(n, config, lengths) for n in (200, 5000, 10**6)
     )
-    assert few.batch_size == 16 and few.epochs == 20 and few.patience == 5
-    assert many.batch_size == 32 and many.epochs == 4
+    assert few.batch_size == 16 and few.epochs == 12 and few.patience == 6
+    assert many.batch_size == 32 and many.epochs == many.patience == 3
     assert most.epochs == 2
+    frozen = defaults.choose_settings(200, config, lengths, is_frozen=True)
+    assert frozen.epochs == 20 and frozen.learning_rate > few.learning_rate
     assert few.max_length == config.max_sequence_length == 24
 
 
