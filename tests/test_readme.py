@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from kbert import cli
+from kbert.commands import inspect, train
+from kbert.commands.main import main as kbert_command
 from kbert.recipes import command, tweets
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,7 +94,7 @@ def test_the_python_example_prints_what_the_readme_shows(monkeypatch):
     with contextlib.redirect_stdout(printed):
         exec(compile(ast.parse(example), "README.md", "exec"), {})
     numbers = r"\d+\.\d+(?:e-?\d+)?"
-    (shown,) = blocks("text")
+    shown = blocks("text")[0]
     got = printed.getvalue()
     # Other machines round differently: the words are the same, the figures close.
     assert re.sub(numbers, "#", got).split() == re.sub(numbers, "#", shown).split()
@@ -101,8 +103,28 @@ def test_the_python_example_prints_what_the_readme_shows(monkeypatch):
         assert float(ours) == pytest.approx(float(theirs), abs=0.1)
 
 
+@pytest.mark.slow
+def test_the_commands_on_own_data_print_what_the_readme_shows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kbert").symlink_to(ROOT / "kbert")
+    commands = next(block for block in blocks("sh") if block.startswith("kbert "))
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        for line in commands.splitlines():
+            assert kbert_command(shlex.split(line)[1:]) == 0, line
+    # Other machines round differently, and 65 rows are few: the words are the same.
+    numbers = r"[-+−]?\d+\.\d+"
+    got = re.sub(numbers, "#", printed.getvalue())
+    for line in blocks("text")[1].splitlines():
+        if not line.startswith("Warning"):  # as chance has it
+            assert re.sub(numbers, "#", line) in got
+    assert (tmp_path / "labelled.csv").read_text("utf-8").startswith("id,keyword")
+
+
 def test_every_flag_in_the_readme_exists():
     known = set(cli.find_flags(command.build_config(tweets.EXPERIMENT)))
+    for flags in (train.Flags, inspect.Flags):
+        known |= set(cli.find_flags(flags))
     known |= {"--help", "--debug", "--extra-index-url"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
 
