@@ -65,7 +65,8 @@ def train(folder, kill_in, *, epochs=6, patience=2):
     return model, history, kill.epochs, kept, stop
 
 
-@pytest.mark.parametrize("kill_in", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kill_in", [1, 2])
 def test_early_stopping_goes_on_counting_and_keeps_its_best_epoch(kill_in, tmp_path):
     whole, history, *_, stop = train(tmp_path / "whole", None)
     assert len(history) < 6  # it did stop

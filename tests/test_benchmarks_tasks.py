@@ -229,6 +229,7 @@ def test_sentences_are_parted_as_published(shared_data):
     assert workload.part.take(held_out).labels[0].max() < 9
 
 
+@pytest.mark.slow
 def test_articles_are_parted_as_the_task_does(shared_data):
     path = shared_data("squad") / "dev-v1.1.json"
     workload, train, held_out = load_parts("squad")

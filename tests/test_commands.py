@@ -112,6 +112,7 @@ def read_json(capsys) -> dict:
     return json.loads(lines[0])
 
 
+@pytest.mark.slow
 def test_json_is_one_object_and_nothing_else(place, capsys, monkeypatch):
     run, table = str(place / "run"), str(place / "moods.csv")
     line = [*train_line(place)[:-1], str(place / "third"), "--json"]

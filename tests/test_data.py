@@ -1022,6 +1022,7 @@ def check_memory(folder, num_rows):
     assert measured["resident"] < 4 * num_bytes + (64 << 20)
 
 
+@pytest.mark.slow
 def test_splitting_parquet_takes_memory_in_proportion_to_its_text(tmp_path):
     check_memory(tmp_path, 50_000)
 

@@ -423,6 +423,7 @@ def test_a_saved_model_keeps_what_it_was_compiled_with():
     assert build_model(compile=False).get_compile_config() == {}
 
 
+@pytest.mark.slow
 def test_a_failed_recording_costs_a_line_and_training_goes_on(monkeypatch, caplog):
     compute = capture.CapturedSteps._compute
 

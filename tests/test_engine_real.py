@@ -81,6 +81,7 @@ def read_results(root, family):
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "run", [run_packed, run_keras_layers], ids=["packed", "keras layers"]
 )
@@ -182,6 +183,7 @@ def our_minilm(minilm):
     )
 
 
+@pytest.mark.slow
 def test_logits_of_the_embedded_preset_equal_transformers(minilm, our_minilm, texts):
     expected = compute_logits(*minilm, texts, 128)
     np.testing.assert_allclose(our_minilm.predict(texts), expected, atol=1e-4)

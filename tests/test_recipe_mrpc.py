@@ -232,6 +232,7 @@ def spy(seen):
     return dataclasses.replace(mrpc.EXPERIMENT, train=train)
 
 
+@pytest.mark.slow
 def test_as_documented_runs_go_on_from_one_another(monkeypatch, tmp_path):
     # The report on all runs is another test's.
     monkeypatch.setattr(

@@ -180,6 +180,7 @@ def test_strategies_train_what_they_say(monkeypatch, tmp_path):
     assert {"transformer_layer_0", "token_embedding"} < full
 
 
+@pytest.mark.slow
 def test_as_documented_the_frozen_encoder_drops_values(monkeypatch, tmp_path):
     models = watch(monkeypatch)
     (record,) = run(monkeypatch, tmp_path / "run", as_documented=True)
@@ -190,6 +191,7 @@ def test_as_documented_the_frozen_encoder_drops_values(monkeypatch, tmp_path):
     assert record["figures"]["loss.1"] != other["figures"]["loss.1"]
 
 
+@pytest.mark.slow
 def test_the_sample_run_ends_by_itself(tmp_path, capsys):
     argv = ["--preset", "all_minilm_l6_v2_en", "--strategy", "frozen_tuned"]
     assert spam.main([*argv, "--limit", "100", "--out", str(tmp_path / "run")]) == 0

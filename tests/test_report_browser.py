@@ -104,6 +104,7 @@ def test_hostile_data_does_nothing_in_a_browser(browser, proxy, tmp_path):
     assert not [request for request in asked if not BROWSERS_OWN.search(request)]
 
 
+@pytest.mark.slow
 def test_a_report_on_several_trials_does_nothing_either(browser, proxy, tmp_path):
     address, asked = proxy
     attack = " ".join(HOSTILE[:-1])
@@ -125,6 +126,7 @@ def test_a_report_on_several_trials_does_nothing_either(browser, proxy, tmp_path
     assert not [request for request in asked if not BROWSERS_OWN.search(request)]
 
 
+@pytest.mark.slow
 def test_what_it_says_about_trust_does_nothing_either(browser, proxy, tmp_path):
     address, asked = proxy
     attack = " ".join(HOSTILE[:-1])

@@ -128,6 +128,7 @@ def test_slices_are_refused_before_training_where_they_cannot_be(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.slow
 def test_long_texts_are_read_as_asked_where_the_task_can(tmp_path):
     frame = pd.DataFrame(TABLES["classify"])
     run = kbert.train(
@@ -168,6 +169,7 @@ def test_long_texts_are_read_as_asked_where_the_task_can(tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.slow
 def test_what_is_cut_is_said_once(tmp_path, capsys, caplog):
     frame = pd.DataFrame(TABLES["classify"])
     options = {"preset": tiny.build_preset(), "max_length": 5, **SETTINGS}
@@ -177,6 +179,7 @@ def test_what_is_cut_is_said_once(tmp_path, capsys, caplog):
     assert "were cut" not in shown.err + caplog.text
 
 
+@pytest.mark.slow
 def test_layout_and_stratify_flags_reach_the_data(tmp_path, capsys):
     rows = ["label|text", *(f'{"ab"[n % 2]}|a "film {n}' for n in range(40)), "c|one"]
     path = tmp_path / "a.txt"

@@ -176,6 +176,7 @@ def flat(rows):
 # === The tests ===
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_wordpiece_ids_equal_transformers_on_every_text(bert, columns_of, name):
     assert_same_ids(bert, columns_of(name))
