@@ -12,7 +12,9 @@ from benchmarks.workloads import Workload
 from kbert.presets import Preset
 from kbert.recipes import amazon, imdb, mrpc, spam, strategies, tweets
 from kbert.recipes.experiment import Experiment
+from kbert.runs.best_epoch import KeepBest
 from kbert.runs.defaults import choose_settings
+from kbert.tasks import find_task
 
 _LOSS = "sparse_categorical_crossentropy"
 
@@ -27,7 +29,8 @@ class Training:
         epochs: most passes over the training rows.
         max_length: longest text, in tokens.
         accumulate: steps whose gradients make one update.
-        keep: figure on validation rows whose best epoch is kept; `None`: the last is.
+        keep: figure on validation rows whose best epoch is kept, or `classify` for how
+            `kbert.train` ranks epochs; `None`: the last is kept.
         patience: epochs without a better one, after which training stops.
         schedule: how the rate falls, as `kbert.adamw` takes it.
         warmup: share of the updates in which the rate rises.
@@ -45,7 +48,7 @@ class Training:
     epochs: int
     max_length: int
     accumulate: int = 1
-    keep: Literal["val_accuracy", "val_loss"] | None = None
+    keep: Literal["val_accuracy", "val_loss", "classify"] | None = None
     patience: int | None = None
     schedule: Literal["linear", "cosine"] | None = None
     warmup: float = 0.0
@@ -95,7 +98,7 @@ def choose_kbert(material: Material) -> Training:
     )
     return Training(
         **asdict(chosen) | {"max_length": min(chosen.max_length, material.longest)},
-        keep="val_accuracy",
+        keep="classify",
         schedule="linear",
     )
 
@@ -201,6 +204,23 @@ def build_optimizer(training: Training, num_rows: int):
     )
 
 
+def _build_callbacks(training: Training) -> list:
+    """Return what keeps the best epoch and stops in time."""
+    import keras
+
+    if training.keep is None:
+        return []
+    patience = training.patience or training.epochs
+    if training.keep == "classify":
+        return [KeepBest(find_task(training.keep), patience)]
+    mode = "min" if training.keep == "val_loss" else "max"
+    return [
+        keras.callbacks.EarlyStopping(
+            training.keep, mode=mode, patience=patience, restore_best_weights=True
+        )
+    ]
+
+
 def train(material: Material, training: Training, seed: int, precision: str) -> dict:
     """Train one model and predict the held-out rows.
 
@@ -214,8 +234,6 @@ def train(material: Material, training: Training, seed: int, precision: str) -> 
         `probabilities` (n, num_classes), `history` of the epochs, `seconds` of the
         training and the `precision` that was used.
     """
-    import keras
-
     import kbert
 
     gc.collect()
@@ -232,12 +250,6 @@ def train(material: Material, training: Training, seed: int, precision: str) -> 
     )
     optimizer = build_optimizer(training, len(material.train))
     model.compile(optimizer, _LOSS, metrics=["accuracy"])
-    best = keras.callbacks.EarlyStopping(
-        training.keep or "val_accuracy",
-        mode="min" if training.keep == "val_loss" else "max",
-        patience=training.patience or training.epochs,
-        restore_best_weights=True,
-    )
     parts = {
         name: (workload.take(rows), workload.labels[rows])
         for name, rows in (("train", material.train), ("val", material.validation))
@@ -248,7 +260,7 @@ def train(material: Material, training: Training, seed: int, precision: str) -> 
         validation_data=parts["val"],
         batch_size=training.batch_size,
         epochs=training.epochs,
-        callbacks=[best] if training.keep else [],
+        callbacks=_build_callbacks(training),
         class_weight=training.class_weight,
         verbose=0,
     ).history

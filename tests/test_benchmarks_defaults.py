@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
-from keras.callbacks import EarlyStopping
 from test_benchmarks import QUICK, run_quick
 
 from benchmarks import records, tables
@@ -18,6 +17,7 @@ from kbert.callbacks import Progress
 from kbert.data import load_splits
 from kbert.recipes import amazon, imdb, mrpc, spam, strategies, tweets
 from kbert.runs import training
+from kbert.runs.best_epoch import KeepBest
 from kbert.runs.defaults import choose_settings
 from kbert.runs.plan import Plan
 from kbert.tasks import Request, find_task
@@ -79,20 +79,20 @@ def test_kbert_steps_and_stops_as_its_train_does(monkeypatch):
         task=find_task("classify"), request=request, preset=tiny.build_preset(),
         splits=load_splits((texts, labels), validation=0.2), frozen=None,
         settings=replace(chosen, max_length=16), class_weight=None,
-        precision="float32", findings=(), notices=(),
+        precision="float32", findings=(), notices=(), long_text=None, slices=(),
     )  # fmt: skip
     model = training.build_model(plan)
     training_of_ours = choose("kbert")
     ours = build_optimizer(training_of_ours, len(plan.splits.train))
-    assert model.optimizer.get_config() == ours.get_config()
     given = {}
     monkeypatch.setattr(
         type(model), "fit", lambda _, *args, **kwargs: given.update(kwargs)
     )
     training.fit(plan, model, Progress(num_texts=len(texts)))
-    (best,) = [one for one in given["callbacks"] if isinstance(one, EarlyStopping)]
-    assert best.monitor == training_of_ours.keep and best.restore_best_weights
-    assert best.patience == training_of_ours.patience
+    assert model.optimizer.get_config() == ours.get_config()
+    (best,) = [one for one in given["callbacks"] if isinstance(one, KeepBest)]
+    assert best._task.name == training_of_ours.keep
+    assert best._patience == training_of_ours.patience
     assert given["epochs"] == training_of_ours.epochs
 
 
