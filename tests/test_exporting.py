@@ -340,6 +340,18 @@ def test_a_damaged_folder_is_one_sentence(spoil, sentence, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("format", ["huggingface", "safetensors"])
+def test_how_long_texts_were_read_is_noted(format, tmp_path, caplog):
+    note = "Texts longer than 8 tokens were read by head-tail in kbert; other libraries"
+    for long_text in ("truncate", "head-tail"):
+        caplog.clear()
+        model = tiny.build_model(max_length=8, long_text=long_text, compile=False)
+        folder = kbert.export(model, format, tmp_path / long_text)
+        is_noted = long_text == "head-tail"
+        assert (note in (folder / "README.md").read_text("utf-8")) == is_noted
+        assert (note in caplog.text) == is_noted
+
+
 # === ONNX ===
 
 

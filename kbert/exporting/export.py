@@ -134,12 +134,11 @@ def _describe(model: Model, format: str) -> list[str]:
             f"The model was trained on cleaned texts ({steps}), and this folder's "
             "tokenizer does not clean: clean them first, with kbert.text.clean_text."
         )
-    long_text = model.metadata.get("long_text")
-    method = long_text.get("method") if isinstance(long_text, dict) else long_text
-    if method not in (None, "truncate"):
+    long_text = model.preprocessor.long_text
+    if long_text != "truncate":
         notes.append(
             f"Texts longer than {model.preprocessor.max_length} tokens were read by "
-            f"{method} in kbert; other libraries cut them off."
+            f"{long_text} in kbert; other libraries cut them off."
         )
     precision = str(model.backbone.compute_precision).removeprefix("torch.")
     if precision != "float32":
