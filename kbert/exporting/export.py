@@ -106,12 +106,20 @@ def _check_arguments(format: str, int8: bool, examples: Any) -> None:
 
 
 def _check_model(model: Model, format: str) -> None:
-    if model.preprocessor is None and format != "keras":
+    _ = model.backbone  # says so if there is none, or several
+    if format == "keras":
+        return
+    if model.preprocessor is None:
         raise ValueError(
             "the model has no preprocessor, so it has no tokenizer to export. Build it "
             "with kbert.build_classifier, or export it to keras."
         )
-    _ = model.backbone  # says so if there is none, or several
+    if model.preprocessor.long_text == "windows":
+        raise ValueError(
+            "the model reads long texts in windows, which only kbert pools. Export it "
+            "to keras (--format keras), or train it with long_text='truncate' or "
+            "'head-tail' (--long-text)."
+        )
 
 
 def _read_head(model: Model, format: str) -> Head | None:
