@@ -352,6 +352,18 @@ def test_how_long_texts_were_read_is_noted(format, tmp_path, caplog):
         assert (note in caplog.text) == is_noted
 
 
+def test_windows_are_exported_to_keras_alone(tmp_path):
+    pytest.importorskip("keras_hub")
+    model = tiny.build_model(max_length=8, long_text="windows", compile=False)
+    for format in ("huggingface", "safetensors"):
+        with pytest.raises(ValueError, match=r"only kbert pools.*--format keras"):
+            kbert.export(model, format, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    folder = kbert.export(model, "keras", tmp_path / "out")
+    back = kbert.load_model(folder / "model.keras", compile=False)
+    np.testing.assert_array_equal(back.predict(TEXTS), model.predict(TEXTS))
+
+
 # === ONNX ===
 
 
@@ -420,6 +432,20 @@ def test_int8_says_what_it_changes(tmp_path, caplog):
     assert comparison.describe_change(exact, model, TEXTS).startswith(
         "In 8 bits, probabilities of 4 texts differ by 0.0000"
     )
+
+
+def test_int8_of_several_labels_is_compared_label_by_label(tmp_path, monkeypatch):
+    model = build_task("multilabel")
+    model.metadata = {"thresholds": [0.2, 0.5, 0.9]}
+    exact = np.array([[0.9, 0.4, 0.8], [0.1, 0.7, 0.8]], np.float32)
+    rounded = np.array([[0.8, 0.6, 0.7], [0.3, 0.7, 0.95]], np.float32)  # 3 of 6 move
+    monkeypatch.setattr(model, "predict", lambda texts: exact)
+    monkeypatch.setattr(comparison, "predict_onnx", lambda *arguments: rounded)
+    said = comparison.describe_change(tmp_path, model, TEXTS[:2])
+    assert said.endswith("; 50.0 % of the labels stay the same.")
+    model.metadata = {}
+    said = comparison.describe_change(tmp_path, model, TEXTS[:2])
+    assert said.endswith("; 83.3 % of the labels stay the same.")
 
 
 def test_int8_of_a_run_is_measured_on_its_held_out_rows(tmp_path, caplog):
