@@ -117,7 +117,8 @@ class _Path:
 
     Args:
         model: explained.
-        inputs: int32 (1, num_tokens) tensors under the graph's names.
+        inputs: int32 tensors of one row under the graph's names.
+        columns: int64 (num_windows, length), tokens of each row of the encoder.
         ends: float32 (2, num_tokens, hidden_dim): of the padding, of the text.
         activation: name of the last one.
         outputs: float32 (num_outputs,): what the model shows for the text.
@@ -125,6 +126,7 @@ class _Path:
 
     model: "Model"
     inputs: dict[str, "torch.Tensor"]
+    columns: "torch.Tensor"
     ends: "torch.Tensor"
     activation: str
     outputs: np.ndarray
@@ -139,7 +141,7 @@ class _Path:
 
     def run(self, vectors: "torch.Tensor", target: int) -> "torch.Tensor":
         """Return the target's log odds, or the score: (num_rows,)."""
-        outputs = _run(self.model, self.inputs, vectors)
+        outputs = _run(self.model, self.inputs, self.columns, vectors)
         logits = getattr(outputs, "_keras_logits", outputs).float()
         if self.activation != "softmax":
             return logits[:, target]
@@ -151,7 +153,7 @@ class _Path:
         from captum.attr import IntegratedGradients
 
         baseline, text = self.ends[:1], self.ends[1:]
-        rows = max(1, min(_BATCH_ROWS, _BATCH_TOKENS // text.shape[1]))
+        rows = max(1, min(_BATCH_ROWS, _BATCH_TOKENS // self.columns.numel()))
         found = IntegratedGradients(lambda x: self.run(x, target)).attribute(
             text, baseline, n_steps=steps, internal_batch_size=rows
         )
@@ -163,28 +165,39 @@ def _build_path(model: "Model", row: Row, baseline: str) -> _Path:
 
     _require_captum()
     table = _find_table(model).detach()
-    columns = {"token_ids": row.ids, "segment_ids": row.segments}
-    columns["padding_mask"] = np.ones(len(row.ids), np.int32)
     inputs = {
-        name: torch.tensor(columns[name][None], dtype=torch.int32, device=table.device)
-        for name in model.preprocessor.input_names  # type: ignore[union-attr]
+        name: torch.tensor(values, device=table.device)
+        for name, values in row.inputs.items()
     }
-    ids = inputs["token_ids"].repeat(2, 1).long()
+    columns = torch.tensor(row.columns, dtype=torch.int64, device=table.device)
+    ids = torch.tensor(row.ids, dtype=torch.int64, device=table.device).repeat(2, 1)
     replaced = [place.column for place in row.places]
     ids[0, replaced] = _find_baseline(model, baseline)
     ends = torch.nn.functional.embedding(ids, table)
     with torch.no_grad():
-        outputs = _run(model, inputs, ends[1:])[0].float().cpu().numpy()
-    operation = model.outputs[0]._keras_history.operation
-    activation = getattr(getattr(operation, "activation", None), "__name__", "linear")
-    return _Path(model, inputs, ends, activation, outputs)
+        outputs = _run(model, inputs, columns, ends[1:])[0].float().cpu().numpy()
+    return _Path(model, inputs, columns, ends, _find_activation(model), outputs)
 
 
 def _run(
-    model: "Model", inputs: dict[str, "torch.Tensor"], vectors: "torch.Tensor"
+    model: "Model",
+    inputs: dict[str, "torch.Tensor"],
+    columns: "torch.Tensor",
+    vectors: "torch.Tensor",
 ) -> "torch.Tensor":
-    rows = {name: one.expand(len(vectors), -1) for name, one in inputs.items()}
-    return model.run_on_vectors(rows, vectors)
+    count = len(vectors)
+    rows = {name: one.expand(count, *one.shape[1:]) for name, one in inputs.items()}
+    return model.run_on_vectors(rows, vectors[:, columns].flatten(0, 1))
+
+
+def _find_activation(model: "Model") -> str:
+    """Name what makes the outputs of logits; windows are pooled before it."""
+    import keras
+
+    operation = model.outputs[0]._keras_history.operation
+    if isinstance(operation, keras.layers.Softmax):
+        return "softmax"
+    return getattr(getattr(operation, "activation", None), "__name__", "linear")
 
 
 def _find_table(model: "Model") -> "torch.Tensor":
@@ -230,9 +243,7 @@ def _describe_target(
     model: "Model", outputs: np.ndarray, target: int
 ) -> dict[str, Any]:
     names = model.label_names or tuple(map(str, range(len(outputs))))
-    operation = model.outputs[0]._keras_history.operation
-    name = getattr(getattr(operation, "activation", None), "__name__", "linear")
-    if name not in ("softmax", "sigmoid"):
+    if _find_activation(model) not in ("softmax", "sigmoid"):
         title = names[target] if len(outputs) > 1 else "score"
         return {
             "target": title, "predicted": None, "probability": None, "quantity": "score"
