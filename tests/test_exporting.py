@@ -718,7 +718,7 @@ def test_cleaning_is_said(tmp_path, caplog):
 # === the command ===
 
 
-def test_the_command_equals_the_function(tmp_path, capsys):
+def test_the_command_equals_the_function(tmp_path, capsys, caplog):
     run = tmp_path / "run"
     run.mkdir()
     model = build_classifier()
@@ -727,6 +727,8 @@ def test_the_command_equals_the_function(tmp_path, capsys):
     assert command.main([*arguments, "--json"]) == 0
     written = json.loads(capsys.readouterr().out)
     assert "model.safetensors" in written["files"] and written["bytes"] > 1000
+    assert written["notes"] == [r.message for r in caplog.records if r.name == "kbert"]
+    assert "one transformer layer more" in written["notes"][0]
     by_function = kbert.export(run, "huggingface", tmp_path / "b")
     for file in written["files"]:
         if file != "README.md":
@@ -735,6 +737,19 @@ def test_the_command_equals_the_function(tmp_path, capsys):
     assert command.main(arguments) == 1
     assert "holds files already" in capsys.readouterr().err
     assert command.main([*arguments, "--overwrite"]) == 0
+
+
+def test_the_commands_json_says_what_8_bits_change(tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    build_classifier().save(tmp_path / "model.keras")
+    (tmp_path / "examples.csv").write_text(
+        "text,label\n" + "".join(f'"{text}",positive\n' for text in TEXTS), "utf-8"
+    )
+    flags = ["--format", "onnx", "--out", str(tmp_path / "out"), "--int8", "--json"]
+    flags += ["--examples", str(tmp_path / "examples.csv"), "--label", "label"]
+    assert command.main([str(tmp_path / "model.keras"), *flags]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert notes[-1].startswith("In 8 bits, probabilities of 4 texts differ by")
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,32 @@ def export(
         RuntimeError: a library that the format needs is not installed.
         OSError: the folder cannot be written; nothing is left of it.
     """
+    write_export(model, format, out, int8=int8, examples=examples, overwrite=overwrite)
+    return Path(out)
+
+
+def write_export(
+    model: Model | str | os.PathLike,
+    format: Format,
+    out: str | os.PathLike,
+    *,
+    int8: bool,
+    examples: Any,
+    overwrite: bool,
+) -> list[str]:
+    """Write a trained model; log and return what its reader must know.
+
+    Args:
+        model: see `export`, as for the others.
+        format: one of the four.
+        out: folder to write.
+        int8: round to 8 bits.
+        examples: to measure that on.
+        overwrite: replace a folder that holds something.
+
+    Returns:
+        A sentence each, which the card shows too; what 8 bits change is the last.
+    """
     out = Path(out)
     _check_arguments(format, int8, examples)
     check_free(out, overwrite)
@@ -87,7 +113,7 @@ def export(
         (folder / "README.md").write_text(card, encoding="utf-8")
     for note in notes:
         _logger.warning("%s", note)
-    return out
+    return notes
 
 
 def _check_arguments(format: str, int8: bool, examples: Any) -> None:
