@@ -255,6 +255,17 @@ def run_folder(models, tmp_path_factory):
     return folder
 
 
+def test_a_run_and_its_path_are_explained_as_their_model_is(models, run_folder):
+    expected = str(kbert.explain(models["bert"], TEXT))
+    run = kbert.TrainedRun(run_folder, {"task": "classify"}, {})
+    for source in (run, run_folder, str(run_folder / "model.keras")):
+        assert str(kbert.explain(source, TEXT)) == expected
+    held = kbert.TrainedRun(run_folder / "gone", {}, {}, model=models["bert"])
+    assert str(kbert.explain(held, TEXT)) == expected
+    with pytest.raises(ValueError, match="kbert.Model, a run or the path .*received i"):
+        kbert.explain(3, TEXT)
+
+
 def test_the_command_prints_an_explanation(run_folder, capsys):
     assert command.main([str(run_folder), TEXT]) == 0
     shown = capsys.readouterr().out
@@ -277,7 +288,7 @@ def test_the_command_prints_one_json_object_and_writes_a_page(
 @pytest.mark.parametrize(
     ("flags", "code", "sentence"),
     [
-        (["{empty}", TEXT], 1, "is no run folder: it holds no model.keras"),
+        (["{empty}", TEXT], 1, "there is no model file in"),
         (["{run}", TEXT, "--target", "x"], 2, "the model has no label 'x'"),
     ],
 )

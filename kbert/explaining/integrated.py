@@ -1,5 +1,6 @@
 """Integrated gradients of a prediction, along the way from a text of padding."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ _BASELINES = {"pad": ("[PAD]", "<pad>"), "mask": ("[MASK]", "<mask>")}
 
 
 def explain(
-    model: "Model",
+    model: "Model | str | os.PathLike",
     text: str,
     text_pair: str | None = None,
     *,
@@ -39,7 +40,8 @@ def explain(
     two predictions; steps are doubled until it does within 5 %.
 
     Args:
-        model: of texts, with one encoder and one output: labels or a score.
+        model: a model, a run, or a path as `kbert.load_model` takes it; of texts, with
+            one encoder and one output: labels or a score.
         text: raw text.
         text_pair: second text, for a model of pairs.
         target: label to explain, its name or id; `None`: what the model predicts.
@@ -51,13 +53,15 @@ def explain(
 
     Raises:
         RuntimeError: captum is not installed.
+        FileNotFoundError: there is no such model.
         ValueError: the model, the label or a value does not fit; the sentence says how.
 
     Source: Sundararajan et al. (2017), Axiomatic Attribution for Deep Networks.
 
     Example:
-        >>> print(kbert.explain(model, "a lovely film with a dull end"))
+        >>> print(kbert.explain(run, "a lovely film with a dull end"))
     """
+    model = _find_model(model)
     _check(model, steps, baseline)
     row = read_row(model.preprocessor, text, text_pair)  # type: ignore[arg-type]
     path = _build_path(model, row, baseline)
@@ -85,6 +89,21 @@ def explain(
         converged=gap <= TOLERANCE,
         num_left_out=row.num_left_out,
     )
+
+
+def _find_model(source: Any) -> "Model":
+    """Return a model itself, that of a run, or the one a path leads to."""
+    from kbert.models import Model, load_model
+
+    found = getattr(source, "model", source)
+    if isinstance(found, Model):
+        return found
+    if not isinstance(source, str | os.PathLike):
+        raise ValueError(
+            "model must be a kbert.Model, a run or the path of one; received "
+            f"{type(source).__name__}."
+        )
+    return load_model(source, compile=False)
 
 
 def _check(model: "Model", steps: int, baseline: str) -> None:
