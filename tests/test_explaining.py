@@ -99,6 +99,27 @@ def test_several_labels_and_scores_are_explained():
     assert found.probability is None and "score: " in str(found)
 
 
+@pytest.mark.parametrize("mode", ["mean", "max"])
+def test_every_window_of_a_text_is_explained(mode):
+    windows = {"max_length": 8, "window_overlap": 2, "window_pooling": mode}
+    model = tiny.build_model(long_text="windows", compile=False, **windows)
+    kernel = model.get_layer("logits").kernel
+    kernel.assign(np.random.default_rng(1).normal(size=kernel.shape) * 3)
+    found = kbert.explain(model, TEXT)
+    assert_adds_up(found)
+    assert len(found.tokens) > 8 and found.num_left_out == 0
+    assert [word.text for word in found.words] == re.findall(r"\w+|[^\w\s]", TEXT)
+    if mode == "mean":  # every token moves the mean
+        assert all(token.attribution for token in found.tokens)
+    shares = model.predict([TEXT])[0]
+    number = model.label_names.index(found.predicted)
+    assert found.probability == pytest.approx(float(shares[number]), abs=1e-5)
+    log_odds = np.log(shares[number] / shares[1 - number])
+    assert found.value == pytest.approx(float(log_odds), abs=1e-3)
+    assert kbert.explain(model, "film " * 200).num_left_out > 0
+    assert_adds_up(kbert.explain(model, "good"))
+
+
 def test_words_are_put_together_from_their_pieces(models):
     found = kbert.explain(models["bert"], TEXT)
     assert found.texts == (TEXT,)
@@ -234,6 +255,17 @@ def run_folder(models, tmp_path_factory):
     return folder
 
 
+def test_a_run_and_its_path_are_explained_as_their_model_is(models, run_folder):
+    expected = str(kbert.explain(models["bert"], TEXT))
+    run = kbert.TrainedRun(run_folder, {"task": "classify"}, {})
+    for source in (run, run_folder, str(run_folder / "model.keras")):
+        assert str(kbert.explain(source, TEXT)) == expected
+    held = kbert.TrainedRun(run_folder / "gone", {}, {}, model=models["bert"])
+    assert str(kbert.explain(held, TEXT)) == expected
+    with pytest.raises(ValueError, match="kbert.Model, a run or the path .*received i"):
+        kbert.explain(3, TEXT)
+
+
 def test_the_command_prints_an_explanation(run_folder, capsys):
     assert command.main([str(run_folder), TEXT]) == 0
     shown = capsys.readouterr().out
@@ -256,7 +288,7 @@ def test_the_command_prints_one_json_object_and_writes_a_page(
 @pytest.mark.parametrize(
     ("flags", "code", "sentence"),
     [
-        (["{empty}", TEXT], 1, "is no run folder: it holds no model.keras"),
+        (["{empty}", TEXT], 1, "there is no model file in"),
         (["{run}", TEXT, "--target", "x"], 2, "the model has no label 'x'"),
     ],
 )

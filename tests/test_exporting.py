@@ -340,6 +340,30 @@ def test_a_damaged_folder_is_one_sentence(spoil, sentence, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("format", ["huggingface", "safetensors"])
+def test_how_long_texts_were_read_is_noted(format, tmp_path, caplog):
+    note = "Texts longer than 8 tokens were read by head-tail in kbert; other libraries"
+    for long_text in ("truncate", "head-tail"):
+        caplog.clear()
+        model = tiny.build_model(max_length=8, long_text=long_text, compile=False)
+        folder = kbert.export(model, format, tmp_path / long_text)
+        is_noted = long_text == "head-tail"
+        assert (note in (folder / "README.md").read_text("utf-8")) == is_noted
+        assert (note in caplog.text) == is_noted
+
+
+def test_windows_are_exported_to_keras_alone(tmp_path):
+    pytest.importorskip("keras_hub")
+    model = tiny.build_model(max_length=8, long_text="windows", compile=False)
+    for format in ("huggingface", "safetensors"):
+        with pytest.raises(ValueError, match=r"only kbert pools.*--format keras"):
+            kbert.export(model, format, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    folder = kbert.export(model, "keras", tmp_path / "out")
+    back = kbert.load_model(folder / "model.keras", compile=False)
+    np.testing.assert_array_equal(back.predict(TEXTS), model.predict(TEXTS))
+
+
 # === ONNX ===
 
 
@@ -408,6 +432,20 @@ def test_int8_says_what_it_changes(tmp_path, caplog):
     assert comparison.describe_change(exact, model, TEXTS).startswith(
         "In 8 bits, probabilities of 4 texts differ by 0.0000"
     )
+
+
+def test_int8_of_several_labels_is_compared_label_by_label(tmp_path, monkeypatch):
+    model = build_task("multilabel")
+    model.metadata = {"thresholds": [0.2, 0.5, 0.9]}
+    exact = np.array([[0.9, 0.4, 0.8], [0.1, 0.7, 0.8]], np.float32)
+    rounded = np.array([[0.8, 0.6, 0.7], [0.3, 0.7, 0.95]], np.float32)  # 3 of 6 move
+    monkeypatch.setattr(model, "predict", lambda texts: exact)
+    monkeypatch.setattr(comparison, "predict_onnx", lambda *arguments: rounded)
+    said = comparison.describe_change(tmp_path, model, TEXTS[:2])
+    assert said.endswith("; 50.0 % of the labels stay the same.")
+    model.metadata = {}
+    said = comparison.describe_change(tmp_path, model, TEXTS[:2])
+    assert said.endswith("; 83.3 % of the labels stay the same.")
 
 
 def test_int8_of_a_run_is_measured_on_its_held_out_rows(tmp_path, caplog):
@@ -680,7 +718,7 @@ def test_cleaning_is_said(tmp_path, caplog):
 # === the command ===
 
 
-def test_the_command_equals_the_function(tmp_path, capsys):
+def test_the_command_equals_the_function(tmp_path, capsys, caplog):
     run = tmp_path / "run"
     run.mkdir()
     model = build_classifier()
@@ -689,6 +727,8 @@ def test_the_command_equals_the_function(tmp_path, capsys):
     assert command.main([*arguments, "--json"]) == 0
     written = json.loads(capsys.readouterr().out)
     assert "model.safetensors" in written["files"] and written["bytes"] > 1000
+    assert written["notes"] == [r.message for r in caplog.records if r.name == "kbert"]
+    assert "one transformer layer more" in written["notes"][0]
     by_function = kbert.export(run, "huggingface", tmp_path / "b")
     for file in written["files"]:
         if file != "README.md":
@@ -697,6 +737,19 @@ def test_the_command_equals_the_function(tmp_path, capsys):
     assert command.main(arguments) == 1
     assert "holds files already" in capsys.readouterr().err
     assert command.main([*arguments, "--overwrite"]) == 0
+
+
+def test_the_commands_json_says_what_8_bits_change(tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    build_classifier().save(tmp_path / "model.keras")
+    (tmp_path / "examples.csv").write_text(
+        "text,label\n" + "".join(f'"{text}",positive\n' for text in TEXTS), "utf-8"
+    )
+    flags = ["--format", "onnx", "--out", str(tmp_path / "out"), "--int8", "--json"]
+    flags += ["--examples", str(tmp_path / "examples.csv"), "--label", "label"]
+    assert command.main([str(tmp_path / "model.keras"), *flags]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert notes[-1].startswith("In 8 bits, probabilities of 4 texts differ by")
 
 
 @pytest.mark.parametrize(

@@ -462,7 +462,12 @@ def test_the_command_prints_and_fixes(tmp_path, capsys):
     out = tmp_path / "clean.csv"
     assert command.main([*flags, "--json", "--fix", str(out)]) == 0
     printed = capsys.readouterr()
-    assert json.loads(printed.out)["num_rows"] == {"train": 6}
+    found = json.loads(printed.out)
+    assert found["num_rows"] == {"train": 6}
+    assert found["fixed"] == {
+        "path": str(out), "log": f"{out}.log.csv",
+        "num_rows": 5, "num_dropped": 1, "num_repaired": 1,
+    }  # fmt: skip
     said = " ".join(printed.err.split())
     assert f"Wrote {out}: 5 rows; 1 left out and 1 texts repaired" in said
     kinds = ["--drop", "blanks, conflicts", "--repair", "none", "--overwrite"]

@@ -4,17 +4,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from tyro.conf import Positional
 
 from kbert import cli
 from kbert.commands.output import print_json
-
-if TYPE_CHECKING:
-    from kbert.models import Model
-
-_MODEL_FILE = "model.keras"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +51,14 @@ def run(flags: Flags) -> None:
         flags: of the command.
 
     Raises:
-        FileNotFoundError: there is no such run.
+        FileNotFoundError: there is no such model.
         ValueError: the model or the label does not fit.
     """
-    model = _load(Path(flags.run))
     from kbert.explaining import explain
     from kbert.report.explained import write_explanation
 
     found = explain(
-        model,
+        flags.run,
         flags.text,
         flags.text_pair,
         target=flags.target,
@@ -78,16 +72,3 @@ def run(flags: Flags) -> None:
         print_json(found.to_json())
     else:
         print(found)
-
-
-def _load(path: Path) -> "Model":
-    from kbert.models import load_model
-
-    if path.is_dir():
-        if not (path / _MODEL_FILE).is_file():
-            raise FileNotFoundError(
-                f"{path} is no run folder: it holds no {_MODEL_FILE}. Give the folder "
-                "that kbert train wrote, or a .keras file."
-            )
-        path = path / _MODEL_FILE
-    return load_model(path, compile=False)

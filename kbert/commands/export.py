@@ -46,13 +46,14 @@ def run(flags: Flags) -> None:
     Args:
         flags: of the command.
     """
-    from kbert.exporting import export
+    from kbert.exporting.export import write_export
 
+    out = Path(flags.out)
     examples = None if flags.examples is None else _read_examples(flags)
-    out = export(
+    notes = write_export(
         flags.run,
         flags.format,
-        flags.out,
+        out,
         int8=flags.int8,
         examples=examples,
         overwrite=flags.overwrite,
@@ -61,7 +62,7 @@ def run(flags: Flags) -> None:
     size = sum((out / file).stat().st_size for file in files)
     if flags.json:
         written = {"out": out, "format": flags.format, "files": files, "bytes": size}
-        print_json(written)
+        print_json({**written, "notes": notes})
         return
     listed = ", ".join(files)
     print(f"Wrote {out} ({flags.format}, {size / 1e6:.1f} MB): {listed}")

@@ -8,12 +8,17 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from kbert import cli
 from kbert.commands.layout import Layout
 from kbert.commands.output import print_json
+
+if TYPE_CHECKING:
+    from kbert.inspection import Inspection
+    from kbert.inspection.fixing import Fixed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,18 +83,23 @@ def run(flags: Flags) -> None:
         seed=flags.seed,
         **flags.layout.to_reading(),
     )
-    if flags.json:
-        print_json(found.to_json())
-    else:
+    if not flags.json:
         print(found)
-    if flags.fix is not None:
-        chosen = {"drop": flags.drop, "repair": flags.repair}
-        kinds = {k: _split(v) for k, v in chosen.items() if v is not None}
-        fixed = found.fix(flags.fix, overwrite=flags.overwrite, **kinds)
-        words = textwrap.fill(
-            str(fixed), 80, break_long_words=False, break_on_hyphens=False
-        )
-        print(f"\n{words}", file=sys.stderr if flags.json else sys.stdout)
+    fixed = None if flags.fix is None else _fix(found, flags.fix, flags)
+    if flags.json:
+        print_json({**found.to_json(), "fixed": fixed})
+
+
+def _fix(found: "Inspection", path: Path, flags: Flags) -> "Fixed":
+    """Write the cleaned file, and say so."""
+    chosen = {"drop": flags.drop, "repair": flags.repair}
+    kinds = {k: _split(v) for k, v in chosen.items() if v is not None}
+    fixed = found.fix(path, overwrite=flags.overwrite, **kinds)
+    words = textwrap.fill(
+        str(fixed), 80, break_long_words=False, break_on_hyphens=False
+    )
+    print(f"\n{words}", file=sys.stderr if flags.json else sys.stdout)
+    return fixed
 
 
 def _split(kinds: str) -> tuple[str, ...]:

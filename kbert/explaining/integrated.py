@@ -1,5 +1,6 @@
 """Integrated gradients of a prediction, along the way from a text of padding."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ _BASELINES = {"pad": ("[PAD]", "<pad>"), "mask": ("[MASK]", "<mask>")}
 
 
 def explain(
-    model: "Model",
+    model: "Model | str | os.PathLike",
     text: str,
     text_pair: str | None = None,
     *,
@@ -39,7 +40,8 @@ def explain(
     two predictions; steps are doubled until it does within 5 %.
 
     Args:
-        model: of texts, with one encoder and one output: labels or a score.
+        model: a model, a run, or a path as `kbert.load_model` takes it; of texts, with
+            one encoder and one output: labels or a score.
         text: raw text.
         text_pair: second text, for a model of pairs.
         target: label to explain, its name or id; `None`: what the model predicts.
@@ -51,13 +53,15 @@ def explain(
 
     Raises:
         RuntimeError: captum is not installed.
+        FileNotFoundError: there is no such model.
         ValueError: the model, the label or a value does not fit; the sentence says how.
 
     Source: Sundararajan et al. (2017), Axiomatic Attribution for Deep Networks.
 
     Example:
-        >>> print(kbert.explain(model, "a lovely film with a dull end"))
+        >>> print(kbert.explain(run, "a lovely film with a dull end"))
     """
+    model = _find_model(model)
     _check(model, steps, baseline)
     row = read_row(model.preprocessor, text, text_pair)  # type: ignore[arg-type]
     path = _build_path(model, row, baseline)
@@ -85,6 +89,21 @@ def explain(
         converged=gap <= TOLERANCE,
         num_left_out=row.num_left_out,
     )
+
+
+def _find_model(source: Any) -> "Model":
+    """Return a model itself, that of a run, or the one a path leads to."""
+    from kbert.models import Model, load_model
+
+    found = getattr(source, "model", source)
+    if isinstance(found, Model):
+        return found
+    if not isinstance(source, str | os.PathLike):
+        raise ValueError(
+            "model must be a kbert.Model, a run or the path of one; received "
+            f"{type(source).__name__}."
+        )
+    return load_model(source, compile=False)
 
 
 def _check(model: "Model", steps: int, baseline: str) -> None:
@@ -117,7 +136,8 @@ class _Path:
 
     Args:
         model: explained.
-        inputs: int32 (1, num_tokens) tensors under the graph's names.
+        inputs: int32 tensors of one row under the graph's names.
+        columns: int64 (num_windows, length), tokens of each row of the encoder.
         ends: float32 (2, num_tokens, hidden_dim): of the padding, of the text.
         activation: name of the last one.
         outputs: float32 (num_outputs,): what the model shows for the text.
@@ -125,6 +145,7 @@ class _Path:
 
     model: "Model"
     inputs: dict[str, "torch.Tensor"]
+    columns: "torch.Tensor"
     ends: "torch.Tensor"
     activation: str
     outputs: np.ndarray
@@ -139,7 +160,7 @@ class _Path:
 
     def run(self, vectors: "torch.Tensor", target: int) -> "torch.Tensor":
         """Return the target's log odds, or the score: (num_rows,)."""
-        outputs = _run(self.model, self.inputs, vectors)
+        outputs = _run(self.model, self.inputs, self.columns, vectors)
         logits = getattr(outputs, "_keras_logits", outputs).float()
         if self.activation != "softmax":
             return logits[:, target]
@@ -151,7 +172,7 @@ class _Path:
         from captum.attr import IntegratedGradients
 
         baseline, text = self.ends[:1], self.ends[1:]
-        rows = max(1, min(_BATCH_ROWS, _BATCH_TOKENS // text.shape[1]))
+        rows = max(1, min(_BATCH_ROWS, _BATCH_TOKENS // self.columns.numel()))
         found = IntegratedGradients(lambda x: self.run(x, target)).attribute(
             text, baseline, n_steps=steps, internal_batch_size=rows
         )
@@ -163,28 +184,39 @@ def _build_path(model: "Model", row: Row, baseline: str) -> _Path:
 
     _require_captum()
     table = _find_table(model).detach()
-    columns = {"token_ids": row.ids, "segment_ids": row.segments}
-    columns["padding_mask"] = np.ones(len(row.ids), np.int32)
     inputs = {
-        name: torch.tensor(columns[name][None], dtype=torch.int32, device=table.device)
-        for name in model.preprocessor.input_names  # type: ignore[union-attr]
+        name: torch.tensor(values, device=table.device)
+        for name, values in row.inputs.items()
     }
-    ids = inputs["token_ids"].repeat(2, 1).long()
+    columns = torch.tensor(row.columns, dtype=torch.int64, device=table.device)
+    ids = torch.tensor(row.ids, dtype=torch.int64, device=table.device).repeat(2, 1)
     replaced = [place.column for place in row.places]
     ids[0, replaced] = _find_baseline(model, baseline)
     ends = torch.nn.functional.embedding(ids, table)
     with torch.no_grad():
-        outputs = _run(model, inputs, ends[1:])[0].float().cpu().numpy()
-    operation = model.outputs[0]._keras_history.operation
-    activation = getattr(getattr(operation, "activation", None), "__name__", "linear")
-    return _Path(model, inputs, ends, activation, outputs)
+        outputs = _run(model, inputs, columns, ends[1:])[0].float().cpu().numpy()
+    return _Path(model, inputs, columns, ends, _find_activation(model), outputs)
 
 
 def _run(
-    model: "Model", inputs: dict[str, "torch.Tensor"], vectors: "torch.Tensor"
+    model: "Model",
+    inputs: dict[str, "torch.Tensor"],
+    columns: "torch.Tensor",
+    vectors: "torch.Tensor",
 ) -> "torch.Tensor":
-    rows = {name: one.expand(len(vectors), -1) for name, one in inputs.items()}
-    return model.run_on_vectors(rows, vectors)
+    count = len(vectors)
+    rows = {name: one.expand(count, *one.shape[1:]) for name, one in inputs.items()}
+    return model.run_on_vectors(rows, vectors[:, columns].flatten(0, 1))
+
+
+def _find_activation(model: "Model") -> str:
+    """Name what makes the outputs of logits; windows are pooled before it."""
+    import keras
+
+    operation = model.outputs[0]._keras_history.operation
+    if isinstance(operation, keras.layers.Softmax):
+        return "softmax"
+    return getattr(getattr(operation, "activation", None), "__name__", "linear")
 
 
 def _find_table(model: "Model") -> "torch.Tensor":
@@ -230,9 +262,7 @@ def _describe_target(
     model: "Model", outputs: np.ndarray, target: int
 ) -> dict[str, Any]:
     names = model.label_names or tuple(map(str, range(len(outputs))))
-    operation = model.outputs[0]._keras_history.operation
-    name = getattr(getattr(operation, "activation", None), "__name__", "linear")
-    if name not in ("softmax", "sigmoid"):
+    if _find_activation(model) not in ("softmax", "sigmoid"):
         title = names[target] if len(outputs) > 1 else "score"
         return {
             "target": title, "predicted": None, "probability": None, "quantity": "score"

@@ -1,7 +1,7 @@
 """Where in a text each of the encoder's tokens comes from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,14 +34,18 @@ class Row:
 
     Args:
         ids: int32 (num_tokens,), those around the texts included.
-        segments: int32 (num_tokens,), 0 and, in BERT's pairs, 1.
+        inputs: int32 arrays of one row, as the graph takes them: (1, num_tokens), in
+            windows (1, num_windows, length).
+        columns: int32 (num_windows, length), the tokens of each window; without
+            windows all of them as one.
         texts: the text, and the second one of a pair, cleaned.
         places: of the tokens that come from a text.
         num_left_out: tokens that the encoder's length leaves no room for.
     """
 
     ids: np.ndarray
-    segments: np.ndarray
+    inputs: dict[str, np.ndarray]
+    columns: np.ndarray
     texts: tuple[str, ...]
     places: tuple[Place, ...]
     num_left_out: int
@@ -56,7 +60,7 @@ def read_row(preprocessor: Preprocessor, text: str, text_pair: str | None) -> Ro
         text_pair: second text of a pair, or `None`.
 
     Returns:
-        The row; of a text that is read in windows the first.
+        The row.
 
     Raises:
         ValueError: a text is no string.
@@ -64,9 +68,8 @@ def read_row(preprocessor: Preprocessor, text: str, text_pair: str | None) -> Ro
     pairs = None if text_pair is None else [text_pair]
     encoded = preprocessor.encode([text], pairs)[:1]
     ids = encoded.ids
-    segments = np.zeros(len(ids), np.int32)
-    if preprocessor.tokenizer.pair_separators == 1:
-        segments[encoded.second_starts[0] :] = 1
+    numbered = replace(encoded, ids=np.arange(len(ids), dtype=np.int32))
+    shown = numbered.pad()["token_ids"]  # one text alone has no padding
     raw = [text] if text_pair is None else [text, text_pair]
     texts = tuple(_read(one, preprocessor) for one in raw)
     places = []
@@ -76,7 +79,10 @@ def read_row(preprocessor: Preprocessor, text: str, text_pair: str | None) -> Ro
     ):  # fmt: skip
         places += _place(preprocessor.tokenizer, part, one, ids, columns)
     left_out = int(encoded.full_lengths[0]) - len(ids)
-    return Row(ids, segments, texts, tuple(places), max(0, left_out))
+    return Row(
+        ids, encoded.pad(), shown.reshape(-1, shown.shape[-1]), texts, tuple(places),
+        max(0, left_out),
+    )  # fmt: skip
 
 
 def _read(text: str, preprocessor: Preprocessor) -> str:

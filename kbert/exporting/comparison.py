@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kbert.evaluation import DEFAULT_THRESHOLD
 from kbert.exporting.onnx_folder import predict_onnx
 from kbert.models import Model
 from kbert.rows import TextRows, read_rows
@@ -52,7 +53,7 @@ def describe_change(folder: Path, model: Model, examples: Any) -> str:
     )
     if model.task == "regress":
         return f"{sentence}."
-    chosen, others = _choose(exact), _choose(rounded)
+    chosen, others = (_choose(one, model) for one in (exact, rounded))
     share = float(np.mean(chosen == others))
     sentence += f"; {100 * share:.1f} % of the labels stay the same"
     return sentence + _compare_accuracy(rows, model, chosen, others) + "."
@@ -92,7 +93,11 @@ def _read_examples(examples: Any) -> TextRows:
     return rows
 
 
-def _choose(probabilities: np.ndarray) -> np.ndarray:
+def _choose(probabilities: np.ndarray, model: Model) -> np.ndarray:
+    """Return the label of each text, or of several labels which of them are given."""
+    if model.task == "multilabel":
+        thresholds = model.metadata.get("thresholds", DEFAULT_THRESHOLD)
+        return probabilities >= np.asarray(thresholds, np.float32)
     if probabilities.shape[-1] == 1:
         return (probabilities[:, 0] > 0.5).astype(int)
     return probabilities.argmax(-1)

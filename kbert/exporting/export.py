@@ -64,6 +64,32 @@ def export(
         RuntimeError: a library that the format needs is not installed.
         OSError: the folder cannot be written; nothing is left of it.
     """
+    write_export(model, format, out, int8=int8, examples=examples, overwrite=overwrite)
+    return Path(out)
+
+
+def write_export(
+    model: Model | str | os.PathLike,
+    format: Format,
+    out: str | os.PathLike,
+    *,
+    int8: bool,
+    examples: Any,
+    overwrite: bool,
+) -> list[str]:
+    """Write a trained model; log and return what its reader must know.
+
+    Args:
+        model: see `export`, as for the others.
+        format: one of the four.
+        out: folder to write.
+        int8: round to 8 bits.
+        examples: to measure that on.
+        overwrite: replace a folder that holds something.
+
+    Returns:
+        A sentence each, which the card shows too; what 8 bits change is the last.
+    """
     out = Path(out)
     _check_arguments(format, int8, examples)
     check_free(out, overwrite)
@@ -87,7 +113,7 @@ def export(
         (folder / "README.md").write_text(card, encoding="utf-8")
     for note in notes:
         _logger.warning("%s", note)
-    return out
+    return notes
 
 
 def _check_arguments(format: str, int8: bool, examples: Any) -> None:
@@ -106,12 +132,20 @@ def _check_arguments(format: str, int8: bool, examples: Any) -> None:
 
 
 def _check_model(model: Model, format: str) -> None:
-    if model.preprocessor is None and format != "keras":
+    _ = model.backbone  # says so if there is none, or several
+    if format == "keras":
+        return
+    if model.preprocessor is None:
         raise ValueError(
             "the model has no preprocessor, so it has no tokenizer to export. Build it "
             "with kbert.build_classifier, or export it to keras."
         )
-    _ = model.backbone  # says so if there is none, or several
+    if model.preprocessor.long_text == "windows":
+        raise ValueError(
+            "the model reads long texts in windows, which only kbert pools. Export it "
+            "to keras (--format keras), or train it with long_text='truncate' or "
+            "'head-tail' (--long-text)."
+        )
 
 
 def _read_head(model: Model, format: str) -> Head | None:
@@ -134,12 +168,11 @@ def _describe(model: Model, format: str) -> list[str]:
             f"The model was trained on cleaned texts ({steps}), and this folder's "
             "tokenizer does not clean: clean them first, with kbert.text.clean_text."
         )
-    long_text = model.metadata.get("long_text")
-    method = long_text.get("method") if isinstance(long_text, dict) else long_text
-    if method not in (None, "truncate"):
+    long_text = model.preprocessor.long_text
+    if long_text != "truncate":
         notes.append(
             f"Texts longer than {model.preprocessor.max_length} tokens were read by "
-            f"{method} in kbert; other libraries cut them off."
+            f"{long_text} in kbert; other libraries cut them off."
         )
     precision = str(model.backbone.compute_precision).removeprefix("torch.")
     if precision != "float32":
