@@ -154,6 +154,18 @@ def test_files_are_read_as_in_training_whatever_they_are(runs, tmp_path):
         out.unlink()
 
 
+def test_quotes_of_tab_separated_texts_stay_as_they_are(runs, tmp_path):
+    rows = ['a "great" film', '"', 'bad"']
+    place, out = tmp_path / "a.tsv", tmp_path / "out.tsv"
+    place.write_text("text\n" + "\n".join(rows) + "\n")
+    kbert.predict(runs["classify"], place, out)
+    found = [line.split("\t") for line in out.read_text().splitlines()]
+    assert [row[0] for row in found] == ["text", *rows]
+    assert [row[1] for row in found[1:]] == runs["classify"].predict(rows)[
+        "label"
+    ].tolist()
+
+
 def test_predictions_of_a_spreadsheet_are_written_as_csv(runs, tmp_path, monkeypatch):
     place, out = tmp_path / "a.xlsx", tmp_path / "out.csv"
     place.write_bytes(b"PK")

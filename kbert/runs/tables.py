@@ -86,6 +86,7 @@ class Delimited(Table):
         self._format: dict[str, Any] = {
             "delimiter": delimiter,
             "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+            "quotechar": '"' if quotes else None,  # a character like any other
         }
         self._encoding, _ = choose_encoding(path, reading.encoding)
         self._rows = self._read_rows()
