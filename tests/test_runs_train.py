@@ -166,6 +166,22 @@ def test_quotes_of_tab_separated_texts_stay_as_they_are(runs, tmp_path):
     ].tolist()
 
 
+def test_what_was_predicted_can_be_predicted_again(runs, tmp_path):
+    run, places = runs["classify"], [tmp_path / f"{n}.csv" for n in range(4)]
+    pd.DataFrame({"text": TEXTS[:3], "label": "x"}).to_csv(places[0], index=False)
+    for place, out in zip(places, places[1:], strict=False):
+        assert sum(kbert.predict(run, place, out).label_counts.values()) == 3
+    with places[-1].open(encoding="utf-8") as file:
+        names = file.readline().strip().split(",")  # pandas would rename a second one
+    assert len(set(names)) == len(names)
+    found = pd.read_csv(places[-1])
+    assert found["label"].tolist() == ["x"] * 3
+    for name in ("predicted_label_2", "predicted_label_3"):
+        assert found[name].tolist() == found["predicted_label"].tolist()
+    again = run.predict(run.predict(found))
+    assert again.columns.is_unique and "predicted_label_5" in again
+
+
 def test_predictions_of_a_spreadsheet_are_written_as_csv(runs, tmp_path, monkeypatch):
     place, out = tmp_path / "a.xlsx", tmp_path / "out.csv"
     place.write_bytes(b"PK")
