@@ -13,6 +13,8 @@ import tiny
 
 import kbert
 from kbert.runs import defaults
+from kbert.tasks.answer import Answer
+from kbert.tasks.tag import TaggedText
 
 TEXTS, LABELS = tiny.write_texts(90)
 SETTINGS = {"epochs": 2, "learning_rate": 3e-3, "precision": "float32"}
@@ -201,6 +203,43 @@ def test_a_long_table_is_read_in_chunks(runs, tmp_path, monkeypatch):
     found = pd.read_csv(tmp_path / "out.csv")
     expected = runs["classify"].predict(TEXTS)
     assert found["label"].tolist() == expected["label"].tolist()
+
+
+ONE_WORD = np.array([[0, 1]]), np.array([0])  # its place and its tag
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "none", "one"),
+    [
+        (
+            "tag",
+            {"text": ["a", "b"], "entities": [1, 2]},
+            TaggedText("a", *ONE_WORD, np.float32([0.5]), ("O", "B-PER")),
+            TaggedText("b", *ONE_WORD, np.float32([0.5]), ("B-PER", "O")),
+        ),
+        (
+            "answer",
+            {"question": ["a", "b"], "context": ["c", "d"]},
+            Answer("", None, None, 0.5),
+            Answer("d", 0, 1, 0.5),
+        ),
+    ],
+)
+def test_parquet_columns_begin_with_rows_that_have_nothing(
+    tmp_path, monkeypatch, name, columns, none, one
+):
+    """The first chunk alone does not tell the type of places and entities."""
+    monkeypatch.setattr("kbert.runs.tables.CHUNK_ROWS", 1)
+    answers = iter([[none], [one]])
+    task = kbert.tasks.find_task(name)
+    monkeypatch.setattr(type(task), "predict", lambda *_, **__: next(answers))
+    place, out = tmp_path / "a.parquet", tmp_path / "out.parquet"
+    pd.DataFrame(columns).to_parquet(place)
+    run = kbert.TrainedRun(tmp_path, {"task": name}, {}, model=object())
+    assert kbert.predict(run, place, out).num_rows == 2
+    found = pyarrow.parquet.read_table(out).to_pydict()
+    for key, values in task.tabulate(None, None, [none, one]).items():
+        assert found[f"predicted_{key}" if key in columns else key] == values
 
 
 def test_standard_input_is_a_text_a_line(runs, monkeypatch, capsys):

@@ -89,6 +89,9 @@ def predict(
     names = _name_inputs(run, request, table.names)
     for name in names:
         table.require(name)
+    if isinstance(table, Parquet):
+        types = run.task.find_column_types()
+        table.types = {_name_added(n, table.names): kind for n, kind in types.items()}
     written = Written("" if out is None else str(out))
     chunks = _predict_chunks(run, table, names, batch_size, written)
     if out is None:
