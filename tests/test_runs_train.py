@@ -395,6 +395,21 @@ def test_wider_encoders_get_smaller_rates():
     assert rates == sorted(rates, reverse=True) and len(set(rates)) == 3
 
 
+def test_a_run_whose_report_fails_keeps_its_model(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError("disk is full")
+
+    monkeypatch.setattr("kbert.runs.outcome.write_outcome", fail)
+    out = tmp_path / "run"
+    table = pd.DataFrame(TABLES["classify"])
+    with pytest.raises(OSError, match="disk is full"):
+        kbert.train(table, preset=tiny.build_preset(), out=out, **SETTINGS)
+    kept = kbert.load_run(out)
+    assert kept.label_names == ("bad", "good") and kept.config["epochs"] == 2
+    assert len(kept.predict(TEXTS[:3])) == 3
+    assert len(pd.read_csv(out / "history.csv")) == 2
+
+
 def test_training_that_is_interrupted_keeps_a_model(tmp_path, monkeypatch):
     def stop(progress, epoch, logs):
         raise KeyboardInterrupt

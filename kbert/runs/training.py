@@ -136,12 +136,22 @@ def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
         model = build_model(plan)
         fit(plan, model, progress)
         trust = assess_model(plan, model)
-        folder.save_model(model)
+        _save(plan, folder, progress)
         run = outcome.write_outcome(
             plan, model, folder, progress.epochs, started, trust
         )
     console.summarise(run)
     return run
+
+
+def _save(plan: Plan, folder: RunFolder, progress: "Progress") -> None:
+    """Write what `load_run` needs, before anything else can fail."""
+    from kbert.runs.outcome import describe_plan
+
+    config = {"recipe": plan.task.name, **describe_plan(plan, progress.model)}
+    folder.write_json("config.json", config)  # first: no model is without it
+    folder.save_model(progress.model)
+    folder.write_csv("history.csv", progress.epochs)
 
 
 def build_model(plan: Plan) -> "Model":
@@ -221,8 +231,6 @@ def _keep_if_interrupted(
 
     When the block fails with nothing written, the folder goes again.
     """
-    from kbert.runs.outcome import describe_plan
-
     try:
         yield
     except KeyboardInterrupt:
@@ -232,9 +240,7 @@ def _keep_if_interrupted(
         with _undisturbed():
             if not progress.finished:
                 plan.task.finish(progress.model, plan.splits.validation)
-            folder.save_model(progress.model)
-            folder.write_csv("history.csv", progress.epochs)
-            folder.write_json("config.json", describe_plan(plan, progress.model))
+            _save(plan, folder, progress)
         when = "after training"
         if not progress.finished:
             when = f"in epoch {len(progress.epochs) + 1} of {progress.params['epochs']}"
