@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import sys
 
 import numpy as np
@@ -423,6 +424,36 @@ def test_training_that_is_interrupted_keeps_a_model(tmp_path, monkeypatch):
             out=out,
             **SETTINGS,
         )
+    check_scores(out)
+
+
+@pytest.mark.parametrize("moment", ["before", "amid"])
+def test_a_model_is_finished_before_it_is_saved(tmp_path, monkeypatch, moment):
+    """Ctrl-C just before and amid the step that scales the head."""
+    from kbert.runs import training
+
+    task = kbert.tasks.find_task("regress")
+    fit, scale = training.fit, type(task).finish
+
+    def fit_and_stop(*arguments):
+        fit(*arguments)
+        if moment == "before":
+            raise KeyboardInterrupt
+
+    def stop_and_scale(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        scale(*arguments)
+
+    monkeypatch.setattr(training, "fit", fit_and_stop)
+    monkeypatch.setattr(type(task), "finish", stop_and_scale)
+    out, table = tmp_path / "run", pd.DataFrame(TABLES["regress"])
+    with pytest.raises(KeyboardInterrupt, match="Stopped after training"):
+        kbert.train(table, preset=tiny.build_preset(), out=out, **SETTINGS)
+    check_scores(out)
+
+
+def check_scores(out):
+    """Check that a run's model predicts in the unit of the labels."""
     kept = kbert.load_run(out)
     assert kept.task.name == "regress" and "score_mean" not in kept.model.metadata
     assert 300 < kept.predict(TEXTS)["label"].mean() < 700
