@@ -14,6 +14,8 @@ import tiny
 
 import kbert
 from kbert.runs import defaults
+from kbert.runs.plan import build_plan
+from kbert.tasks import Request
 from kbert.tasks.answer import Answer
 from kbert.tasks.tag import TaggedText
 
@@ -383,6 +385,34 @@ def test_the_longest_text_covers_99_of_100():
     lengths[:20] = 300
     assert defaults.choose_max_length(lengths, 512) == 300
     assert defaults.choose_max_length(lengths, 128) == 128
+
+
+def test_lengths_are_counted_of_rows_from_the_whole_file():
+    for num_rows in (0, 1, 4999, 5000):
+        assert defaults.choose_counted(num_rows).tolist() == list(range(num_rows))
+    counted = defaults.choose_counted(12_345)
+    assert len(counted) == 5000 and counted[0] == 0 and counted[-1] >= 12_342
+    assert set(np.diff(counted)) == {2, 3}
+
+
+def test_a_file_sorted_by_length_gets_the_length_of_its_longest(monkeypatch, tmp_path):
+    monkeypatch.setattr(defaults, "_COUNTED_ROWS", 20)
+    texts = sorted(TEXTS, key=len)
+    table = pd.DataFrame({"text": texts, "label": ["a", "b"] * 45})
+    request = Request(source=table, validation=0, test=0)
+    plan = build_plan(
+        request,
+        "classify",
+        tiny.build_preset(),
+        frozen=None,
+        class_weight=None,
+        precision="float32",
+        long_text=None,
+        slices=(),
+        chosen={},
+    )
+    first = plan.task.encode(plan.preset, plan.splits.train[:20], 24).full_lengths
+    assert plan.settings.max_length > first.max()
 
 
 def test_held_out_parts_stop_growing_with_the_data():
