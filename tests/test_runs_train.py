@@ -373,6 +373,8 @@ def test_small_data_get_more_passes_and_large_ones_fewer():
     assert few.batch_size == 16 and few.epochs == 12 and few.patience == 6
     assert many.batch_size == 32 and many.epochs == many.patience == 3
     assert most.epochs == 2
+    asked = defaults.choose_settings(5000, config, lengths, epochs=50)
+    assert asked.epochs == 50 and asked.patience == 25
     frozen = defaults.choose_settings(200, config, lengths, is_frozen=True)
     assert frozen.epochs == 20 and frozen.learning_rate > few.learning_rate
     assert few.max_length == config.max_sequence_length == 24
@@ -395,7 +397,9 @@ def test_lengths_are_counted_of_rows_from_the_whole_file():
     assert set(np.diff(counted)) == {2, 3}
 
 
-def test_a_file_sorted_by_length_gets_the_length_of_its_longest(monkeypatch, tmp_path):
+def test_a_plan_fits_sorted_files_and_the_epochs_that_are_asked_for(
+    monkeypatch, tmp_path
+):
     monkeypatch.setattr(defaults, "_COUNTED_ROWS", 20)
     texts = sorted(TEXTS, key=len)
     table = pd.DataFrame({"text": texts, "label": ["a", "b"] * 45})
@@ -409,8 +413,9 @@ def test_a_file_sorted_by_length_gets_the_length_of_its_longest(monkeypatch, tmp
         precision="float32",
         long_text=None,
         slices=(),
-        chosen={},
+        chosen={"epochs": 50},
     )
+    assert plan.settings.epochs == 50 and plan.settings.patience == 25
     first = plan.task.encode(plan.preset, plan.splits.train[:20], 24).full_lengths
     assert plan.settings.max_length > first.max()
 

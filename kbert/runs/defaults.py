@@ -64,6 +64,7 @@ def choose_settings(
     *,
     is_frozen: bool = False,
     batch_size: int | None = None,
+    epochs: int | None = None,
 ) -> Settings:
     """Choose settings by the data and the encoder.
 
@@ -73,12 +74,13 @@ def choose_settings(
         lengths: int (n,), tokens of texts, before anything is cut.
         is_frozen: whether the encoder does not train.
         batch_size: rows a step, if the user has said so.
+        epochs: most passes over the rows, likewise.
 
     Returns:
         The settings.
     """
     batch_size = batch_size or (16 if num_rows < _SMALL_ROWS else 32)
-    epochs = choose_epochs(num_rows, batch_size, is_frozen)
+    epochs = epochs or choose_epochs(num_rows, batch_size, is_frozen)
     return Settings(
         learning_rate=choose_learning_rate(config.hidden_dim, is_frozen),
         batch_size=batch_size,

@@ -194,6 +194,7 @@ def _choose(
         counted.full_lengths,
         is_frozen=frozen == ALL,
         batch_size=given.get("batch_size"),
+        epochs=given.get("epochs"),
     )
     return replace(settings, **given)
 
