@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import sys
 
 import numpy as np
@@ -13,6 +14,10 @@ import tiny
 
 import kbert
 from kbert.runs import defaults
+from kbert.runs.plan import build_plan
+from kbert.tasks import Request
+from kbert.tasks.answer import Answer
+from kbert.tasks.tag import TaggedText
 
 TEXTS, LABELS = tiny.write_texts(90)
 SETTINGS = {"epochs": 2, "learning_rate": 3e-3, "precision": "float32"}
@@ -154,6 +159,34 @@ def test_files_are_read_as_in_training_whatever_they_are(runs, tmp_path):
         out.unlink()
 
 
+def test_quotes_of_tab_separated_texts_stay_as_they_are(runs, tmp_path):
+    rows = ['a "great" film', '"', 'bad"']
+    place, out = tmp_path / "a.tsv", tmp_path / "out.tsv"
+    place.write_text("text\n" + "\n".join(rows) + "\n")
+    kbert.predict(runs["classify"], place, out)
+    found = [line.split("\t") for line in out.read_text().splitlines()]
+    assert [row[0] for row in found] == ["text", *rows]
+    assert [row[1] for row in found[1:]] == runs["classify"].predict(rows)[
+        "label"
+    ].tolist()
+
+
+def test_what_was_predicted_can_be_predicted_again(runs, tmp_path):
+    run, places = runs["classify"], [tmp_path / f"{n}.csv" for n in range(4)]
+    pd.DataFrame({"text": TEXTS[:3], "label": "x"}).to_csv(places[0], index=False)
+    for place, out in zip(places, places[1:], strict=False):
+        assert sum(kbert.predict(run, place, out).label_counts.values()) == 3
+    with places[-1].open(encoding="utf-8") as file:
+        names = file.readline().strip().split(",")  # pandas would rename a second one
+    assert len(set(names)) == len(names)
+    found = pd.read_csv(places[-1])
+    assert found["label"].tolist() == ["x"] * 3
+    for name in ("predicted_label_2", "predicted_label_3"):
+        assert found[name].tolist() == found["predicted_label"].tolist()
+    again = run.predict(run.predict(found))
+    assert again.columns.is_unique and "predicted_label_5" in again
+
+
 def test_predictions_of_a_spreadsheet_are_written_as_csv(runs, tmp_path, monkeypatch):
     place, out = tmp_path / "a.xlsx", tmp_path / "out.csv"
     place.write_bytes(b"PK")
@@ -173,6 +206,43 @@ def test_a_long_table_is_read_in_chunks(runs, tmp_path, monkeypatch):
     found = pd.read_csv(tmp_path / "out.csv")
     expected = runs["classify"].predict(TEXTS)
     assert found["label"].tolist() == expected["label"].tolist()
+
+
+ONE_WORD = np.array([[0, 1]]), np.array([0])  # its place and its tag
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "none", "one"),
+    [
+        (
+            "tag",
+            {"text": ["a", "b"], "entities": [1, 2]},
+            TaggedText("a", *ONE_WORD, np.float32([0.5]), ("O", "B-PER")),
+            TaggedText("b", *ONE_WORD, np.float32([0.5]), ("B-PER", "O")),
+        ),
+        (
+            "answer",
+            {"question": ["a", "b"], "context": ["c", "d"]},
+            Answer("", None, None, 0.5),
+            Answer("d", 0, 1, 0.5),
+        ),
+    ],
+)
+def test_parquet_columns_begin_with_rows_that_have_nothing(
+    tmp_path, monkeypatch, name, columns, none, one
+):
+    """The first chunk alone does not tell the type of places and entities."""
+    monkeypatch.setattr("kbert.runs.tables.CHUNK_ROWS", 1)
+    answers = iter([[none], [one]])
+    task = kbert.tasks.find_task(name)
+    monkeypatch.setattr(type(task), "predict", lambda *_, **__: next(answers))
+    place, out = tmp_path / "a.parquet", tmp_path / "out.parquet"
+    pd.DataFrame(columns).to_parquet(place)
+    run = kbert.TrainedRun(tmp_path, {"task": name}, {}, model=object())
+    assert kbert.predict(run, place, out).num_rows == 2
+    found = pyarrow.parquet.read_table(out).to_pydict()
+    for key, values in task.tabulate(None, None, [none, one]).items():
+        assert found[f"predicted_{key}" if key in columns else key] == values
 
 
 def test_standard_input_is_a_text_a_line(runs, monkeypatch, capsys):
@@ -303,6 +373,8 @@ def test_small_data_get_more_passes_and_large_ones_fewer():
     assert few.batch_size == 16 and few.epochs == 12 and few.patience == 6
     assert many.batch_size == 32 and many.epochs == many.patience == 3
     assert most.epochs == 2
+    asked = defaults.choose_settings(5000, config, lengths, epochs=50)
+    assert asked.epochs == 50 and asked.patience == 25
     frozen = defaults.choose_settings(200, config, lengths, is_frozen=True)
     assert frozen.epochs == 20 and frozen.learning_rate > few.learning_rate
     assert few.max_length == config.max_sequence_length == 24
@@ -317,6 +389,37 @@ def test_the_longest_text_covers_99_of_100():
     assert defaults.choose_max_length(lengths, 128) == 128
 
 
+def test_lengths_are_counted_of_rows_from_the_whole_file():
+    for num_rows in (0, 1, 4999, 5000):
+        assert defaults.choose_counted(num_rows).tolist() == list(range(num_rows))
+    counted = defaults.choose_counted(12_345)
+    assert len(counted) == 5000 and counted[0] == 0 and counted[-1] >= 12_342
+    assert set(np.diff(counted)) == {2, 3}
+
+
+def test_a_plan_fits_sorted_files_and_the_epochs_that_are_asked_for(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(defaults, "_COUNTED_ROWS", 20)
+    texts = sorted(TEXTS, key=len)
+    table = pd.DataFrame({"text": texts, "label": ["a", "b"] * 45})
+    request = Request(source=table, validation=0, test=0)
+    plan = build_plan(
+        request,
+        "classify",
+        tiny.build_preset(),
+        frozen=None,
+        class_weight=None,
+        precision="float32",
+        long_text=None,
+        slices=(),
+        chosen={"epochs": 50},
+    )
+    assert plan.settings.epochs == 50 and plan.settings.patience == 25
+    first = plan.task.encode(plan.preset, plan.splits.train[:20], 24).full_lengths
+    assert plan.settings.max_length > first.max()
+
+
 def test_held_out_parts_stop_growing_with_the_data():
     assert defaults.choose_share(1000) == 0.15
     assert defaults.choose_share(100_000) == 0.03
@@ -326,6 +429,21 @@ def test_held_out_parts_stop_growing_with_the_data():
 def test_wider_encoders_get_smaller_rates():
     rates = [defaults.choose_learning_rate(width) for width in (384, 768, 1024)]
     assert rates == sorted(rates, reverse=True) and len(set(rates)) == 3
+
+
+def test_a_run_whose_report_fails_keeps_its_model(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError("disk is full")
+
+    monkeypatch.setattr("kbert.runs.outcome.write_outcome", fail)
+    out = tmp_path / "run"
+    table = pd.DataFrame(TABLES["classify"])
+    with pytest.raises(OSError, match="disk is full"):
+        kbert.train(table, preset=tiny.build_preset(), out=out, **SETTINGS)
+    kept = kbert.load_run(out)
+    assert kept.label_names == ("bad", "good") and kept.config["epochs"] == 2
+    assert len(kept.predict(TEXTS[:3])) == 3
+    assert len(pd.read_csv(out / "history.csv")) == 2
 
 
 def test_training_that_is_interrupted_keeps_a_model(tmp_path, monkeypatch):
@@ -341,6 +459,36 @@ def test_training_that_is_interrupted_keeps_a_model(tmp_path, monkeypatch):
             out=out,
             **SETTINGS,
         )
+    check_scores(out)
+
+
+@pytest.mark.parametrize("moment", ["before", "amid"])
+def test_a_model_is_finished_before_it_is_saved(tmp_path, monkeypatch, moment):
+    """Ctrl-C just before and amid the step that scales the head."""
+    from kbert.runs import training
+
+    task = kbert.tasks.find_task("regress")
+    fit, scale = training.fit, type(task).finish
+
+    def fit_and_stop(*arguments):
+        fit(*arguments)
+        if moment == "before":
+            raise KeyboardInterrupt
+
+    def stop_and_scale(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        scale(*arguments)
+
+    monkeypatch.setattr(training, "fit", fit_and_stop)
+    monkeypatch.setattr(type(task), "finish", stop_and_scale)
+    out, table = tmp_path / "run", pd.DataFrame(TABLES["regress"])
+    with pytest.raises(KeyboardInterrupt, match="Stopped after training"):
+        kbert.train(table, preset=tiny.build_preset(), out=out, **SETTINGS)
+    check_scores(out)
+
+
+def check_scores(out):
+    """Check that a run's model predicts in the unit of the labels."""
     kept = kbert.load_run(out)
     assert kept.task.name == "regress" and "score_mean" not in kept.model.metadata
     assert 300 < kept.predict(TEXTS)["label"].mean() < 700

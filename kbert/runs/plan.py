@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kbert.data.folders import find_parts
 from kbert.presets import EMBEDDED_PRESET, load_preset
-from kbert.runs.defaults import COUNTED_ROWS, Settings, choose_settings, choose_share
+from kbert.runs.defaults import Settings, choose_counted, choose_settings, choose_share
 from kbert.tasks import Request, Task, find_task, guess_task
 from kbert.tasks.columns import complete, look
 from kbert.tasks.guess import guess_by_format
@@ -185,13 +185,16 @@ def _choose(
 ) -> Settings:
     given = {name: value for name, value in chosen.items() if value is not None}
     longest = preset.config.max_sequence_length
-    counted = task.encode(preset, splits.train[:COUNTED_ROWS], longest)
+    counted = task.encode(
+        preset, splits.train[choose_counted(len(splits.train))], longest
+    )
     settings = choose_settings(
         len(splits.train),
         preset.config,
         counted.full_lengths,
         is_frozen=frozen == ALL,
         batch_size=given.get("batch_size"),
+        epochs=given.get("epochs"),
     )
     return replace(settings, **given)
 

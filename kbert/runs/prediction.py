@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import count, zip_longest
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -68,8 +68,8 @@ def predict(
     Returns:
         The input's columns and the predictions': of a classifier `label`,
         `probability` and `probability_<label>` for each label. A column whose name
-        the input has already is called `predicted_<name>`. With `out`, what was
-        written.
+        the input has already is called `predicted_<name>`, or `predicted_<name>_2`
+        and so on where the input has that too. With `out`, what was written.
 
     Raises:
         FileNotFoundError: the file or the run is missing.
@@ -89,6 +89,9 @@ def predict(
     names = _name_inputs(run, request, table.names)
     for name in names:
         table.require(name)
+    if isinstance(table, Parquet):
+        types = run.task.find_column_types()
+        table.types = {_name_added(n, table.names): kind for n, kind in types.items()}
     written = Written("" if out is None else str(out))
     chunks = _predict_chunks(run, table, names, batch_size, written)
     if out is None:
@@ -139,6 +142,7 @@ def _predict_chunks(
     written: Written,
 ) -> Iterator[tuple[Any, Added]]:
     """Yield each chunk with the columns that are added to it."""
+    label = _name_added("label", table.names)
     for chunk in table.read():
         columns = [
             check_texts(table.column(chunk, name), name, written.num_rows)
@@ -146,7 +150,7 @@ def _predict_chunks(
         ]
         added = _predict_columns(run, columns, table.names, batch_size)
         written.num_rows += len(columns[0])
-        labels = added.get("label", added.get(_PREFIX + "label", ()))
+        labels = added.get(label, ())
         written.label_counts.update(one for one in labels if isinstance(one, str))
         yield chunk, added
     if not written.num_rows:
@@ -159,10 +163,16 @@ def _predict_columns(
     inputs = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
     predictions = run.task.predict(run.model, inputs, batch_size=batch_size)
     added = run.task.tabulate(run.model, inputs, predictions)
-    return {
-        _PREFIX + name if name in taken else name: values
-        for name, values in added.items()
-    }
+    return {_name_added(name, taken): values for name, values in added.items()}
+
+
+def _name_added(name: str, taken: Sequence[str]) -> str:
+    """Find a name for an added column that the input has not."""
+    if name not in taken:
+        return name
+    again = _PREFIX + name
+    names = (again if number == 1 else f"{again}_{number}" for number in count(1))
+    return next(free for free in names if free not in taken)
 
 
 def check_texts(values: list[Any], name: str, first_row: int = 0) -> list[Any]:

@@ -86,6 +86,7 @@ class Delimited(Table):
         self._format: dict[str, Any] = {
             "delimiter": delimiter,
             "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+            "quotechar": '"' if quotes else None,  # a character like any other
         }
         self._encoding, _ = choose_encoding(path, reading.encoding)
         self._rows = self._read_rows()
@@ -275,12 +276,21 @@ class Records(JsonLines):
 
 
 class Parquet(Table):
-    """Rows of a Parquet file; a chunk is a record batch."""
+    """Rows of a Parquet file; a chunk is a record batch.
+
+    Attributes:
+        types: of added columns, where the values of a chunk may not tell them.
+
+    Args:
+        path: file to read.
+        reading: how to read it.
+    """
 
     def __init__(self, path: Path, reading: Reading) -> None:
         from pyarrow import parquet
 
         super().__init__(path, reading)
+        self.types: Mapping[str, pa.DataType] = {}
         try:
             self._file = parquet.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
@@ -308,7 +318,8 @@ class Parquet(Table):
         try:
             for chunk, added in chunks:
                 for name, values in added.items():
-                    chunk = chunk.append_column(name, pa.array(values))
+                    column = pa.array(values, self.types.get(name))
+                    chunk = chunk.append_column(name, column)
                 if writer is None:
                     writer = parquet.ParquetWriter(file, chunk.schema)
                 writer.write_batch(chunk)

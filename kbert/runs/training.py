@@ -132,16 +132,49 @@ def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
     from kbert.runs.trust import assess_model
 
     progress = Progress(num_texts=len(plan.splits.train))
-    with console.saying_cuts_once(), _keep_if_interrupted(plan, folder, progress):
+    finishing = _Finishing(plan)
+    with (
+        console.saying_cuts_once(),
+        _keep_if_interrupted(plan, folder, progress, finishing),
+    ):
         model = build_model(plan)
         fit(plan, model, progress)
+        finishing.run(model)
         trust = assess_model(plan, model)
-        folder.save_model(model)
+        _save(plan, folder, progress)
         run = outcome.write_outcome(
             plan, model, folder, progress.epochs, started, trust
         )
     console.summarise(run)
     return run
+
+
+class _Finishing:
+    """The task's last step, which each model gets once, whole and before it is saved.
+
+    Args:
+        plan: what is trained.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._is_done = plan, False
+
+    def run(self, model: "Model") -> None:
+        """Finish a model, unless that is done."""
+        with _undisturbed():
+            if not self._is_done:
+                self._plan.task.finish(model, self._plan.splits.validation)
+                self._is_done = True
+
+
+def _save(plan: Plan, folder: RunFolder, progress: "Progress") -> None:
+    """Write what `load_run` needs, before anything else can fail."""
+    from kbert.runs.outcome import describe_plan
+
+    config = {"recipe": plan.task.name, **describe_plan(plan, progress.model)}
+    folder.write_json("config.json", config)  # first: no model is without it
+    folder.save_model(progress.model)
+    folder.write_csv("history.csv", progress.epochs)
 
 
 def build_model(plan: Plan) -> "Model":
@@ -210,31 +243,25 @@ def fit(plan: Plan, model: "Model", progress: "Progress") -> None:
         verbose=0,
         **options,
     )
-    task.finish(model, plan.splits.validation)
 
 
 @contextlib.contextmanager
 def _keep_if_interrupted(
-    plan: Plan, folder: RunFolder, progress: "Progress"
+    plan: Plan, folder: RunFolder, progress: "Progress", finishing: _Finishing
 ) -> Iterator[None]:
     """Save the model as trained so far when the block is interrupted.
 
     When the block fails with nothing written, the folder goes again.
     """
-    from kbert.runs.outcome import describe_plan
-
     try:
         yield
     except KeyboardInterrupt:
         if progress.model is None:  # training had not begun
             folder.release()
             raise
-        with _undisturbed():
-            if not progress.finished:
-                plan.task.finish(progress.model, plan.splits.validation)
-            folder.save_model(progress.model)
-            folder.write_csv("history.csv", progress.epochs)
-            folder.write_json("config.json", describe_plan(plan, progress.model))
+        with contextlib.suppress(KeyboardInterrupt), _undisturbed():
+            finishing.run(progress.model)
+            _save(plan, folder, progress)
         when = "after training"
         if not progress.finished:
             when = f"in epoch {len(progress.epochs) + 1} of {progress.params['epochs']}"
@@ -250,12 +277,15 @@ def _keep_if_interrupted(
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let a second Ctrl-C wait for nothing: what is being saved is saved."""
+    """Let Ctrl-C wait until the block has ended."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pressed: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, usual)
+    if pressed:
+        signal.raise_signal(signal.SIGINT)

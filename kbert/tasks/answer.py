@@ -19,6 +19,7 @@ from kbert.tasks.task import NUM_MISTAKES, Request, Task
 
 if TYPE_CHECKING:
     import keras
+    import pyarrow as pa
 
     from kbert.encoded import Encoded
     from kbert.models import Model
@@ -232,6 +233,12 @@ class AnswerQuestions(Task):
             "end": [one.end for one in predictions],
             "probability": [one.probability for one in predictions],
         }
+
+    def find_column_types(self) -> "dict[str, pa.DataType]":
+        """Return the types of places, which no answer has not."""
+        import pyarrow as pa
+
+        return {"start": pa.int64(), "end": pa.int64()}
 
 
 def _check_pair(one: Any, row: int) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from kbert.tasks.task import NUM_MISTAKES, Request, Task
 
 if TYPE_CHECKING:
     import keras
+    import pyarrow as pa
 
     from kbert.encoded import Encoded
     from kbert.models import Model
@@ -287,6 +288,19 @@ class Tag(Task):
             "tags": [" ".join(one.tags) for one in predictions],
             "entities": [[asdict(e) for e in one.entities] for one in predictions],
         }
+
+    def find_column_types(self) -> "dict[str, pa.DataType]":
+        """Return the type of entities, which a text may have none of."""
+        import pyarrow as pa
+
+        entity = {
+            "text": pa.string(),
+            "type": pa.string(),
+            "start": pa.int64(),
+            "end": pa.int64(),
+            "probability": pa.float64(),
+        }
+        return {"entities": pa.list_(pa.struct(entity.items()))}
 
 
 def _key(entity: Entity) -> tuple[int, int, str]:

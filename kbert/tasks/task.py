@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import keras
+    import pyarrow as pa
 
     from kbert.encoded import Encoded
     from kbert.models import Model
@@ -316,3 +317,11 @@ class Task(ABC):
         Returns:
             Column name to a value an input, such as `label` and `probability`.
         """
+
+    def find_column_types(self) -> "dict[str, pa.DataType]":
+        """Return types of columns of `tabulate` that some rows alone do not tell.
+
+        Returns:
+            Column name to its type, where every value may be `None` or an empty list.
+        """
+        return {}
