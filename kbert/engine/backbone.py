@@ -245,9 +245,11 @@ class Backbone(keras.Model):
     def _get_weights(self, dtype: torch.dtype) -> EncoderWeights:
         """Return the weights as the engine reads them."""
         key = (dtype, [id(variable.value) for variable in self.weights])
-        if self._engine_weights is None or self._engine_weights[0] != key:
-            self._engine_weights = (key, self._read_weights(dtype))
-        return self._engine_weights[1]
+        # Another thread may keep those of another format meanwhile.
+        kept = self._engine_weights
+        if kept is None or kept[0] != key:
+            kept = self._engine_weights = (key, self._read_weights(dtype))
+        return kept[1]
 
     def _read_weights(self, dtype: torch.dtype) -> EncoderWeights:
         bert = self.config.family == "bert"
