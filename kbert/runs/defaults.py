@@ -21,8 +21,8 @@ _COUNTED_ROWS = 5000
 # apart that differ by a point or two.
 HELD_OUT, MOST_HELD_OUT = 0.15, 3000
 # Small data sets need many updates more than they need few passes (Mosbach et al.,
-# 2021; Zhang et al., 2021). The rate falls over all epochs, so that too many of them
-# are no gift either: training stops, or its best epoch comes, while the rate is high.
+# 2021; Zhang et al., 2021). Too many are no gift either: the rate falls over all of
+# them, and the best epoch then comes, or training stops, while it is still high.
 _UPDATES, _LEAST_EPOCHS, _MOST_EPOCHS = 150, 3, 20
 _HEAD_UPDATES = 500  # a head alone starts from nothing, and its updates are cheap
 _LEAST_PATIENCE = 3  # few validation rows make one bad epoch likely
