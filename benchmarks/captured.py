@@ -49,9 +49,10 @@ class _Side(keras_sides.KbertSide):
         clock = StepClock(num_warmup, num_steps, self.task.device)
         watch = keras.callbacks.LambdaCallback(on_train_end=self._look)
         size = self.task.batch_size
+        texts, labels, _ = self.prepare(rows)
         self.model.fit(
-            self.prepare(rows),
-            self.task.workload.labels[rows],
+            texts,
+            labels,
             batch_size=size,
             shuffle=False,
             verbose=0,
