@@ -1,11 +1,10 @@
 """Ctrl-C in a recipe: what was trained stays."""
 
 import contextlib
-import signal
-import threading
 from collections.abc import Iterator
 
 from kbert.recipes.trial import Trial
+from kbert.writing import undisturbed
 
 
 @contextlib.contextmanager
@@ -27,7 +26,7 @@ def keep_if_interrupted(trial: Trial) -> Iterator[None]:
         if progress.model is None:  # training had not begun
             folder.release()
             raise
-        with _undisturbed():
+        with contextlib.suppress(KeyboardInterrupt), undisturbed():
             folder.save_model(progress.model)
             folder.write_csv("history.csv", progress.epochs)
             folder.write_json("config.json", trial.to_json(progress.model))
@@ -46,16 +45,3 @@ def keep_if_interrupted(trial: Trial) -> Iterator[None]:
     except Exception:
         folder.release()
         raise
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let a second Ctrl-C wait for nothing: what is being saved is saved."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)

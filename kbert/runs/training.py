@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ from kbert.report import RunFolder
 from kbert.runs.plan import ALL, Plan, build_plan
 from kbert.runs.trained import TrainedRun
 from kbert.tasks import Request
+from kbert.writing import undisturbed
 
 if TYPE_CHECKING:
     from kbert.callbacks import Progress
@@ -161,7 +160,7 @@ class _Finishing:
 
     def run(self, model: "Model") -> None:
         """Finish a model, unless that is done."""
-        with _undisturbed():
+        with undisturbed():
             if not self._is_done:
                 self._plan.task.finish(model, self._plan.splits.validation)
                 self._is_done = True
@@ -259,7 +258,7 @@ def _keep_if_interrupted(
         if progress.model is None:  # training had not begun
             folder.release()
             raise
-        with contextlib.suppress(KeyboardInterrupt), _undisturbed():
+        with contextlib.suppress(KeyboardInterrupt), undisturbed():
             finishing.run(progress.model)
             _save(plan, folder, progress)
         when = "after training"
@@ -273,19 +272,3 @@ def _keep_if_interrupted(
     except Exception:
         folder.release()
         raise
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let Ctrl-C wait until the block has ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed: list[int] = []
-    usual = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-    if pressed:
-        signal.raise_signal(signal.SIGINT)
