@@ -12,7 +12,7 @@ import tiny
 
 import kbert
 from kbert import cli
-from kbert.recipes import command, comparison, imdb, imdb_data, memory, reviews_data
+from kbert.recipes import command, imdb, imdb_data, memory, reviews_data
 from kbert.recipes.flags import Flags
 
 EXPERIMENT = imdb.EXPERIMENT
@@ -32,8 +32,6 @@ def run(folder: Path, *argv: str) -> tuple[int, str]:
         preset = tiny.build_preset()
         patch.setattr("kbert.presets.resolve_preset", lambda *_: (preset, None))
         patch.setattr(imdb_data, "find_hub_dataset", lambda name: None)
-        # What several trials come to side by side has tests of its own.
-        patch.setattr(comparison, "write", lambda *_: None, raising=False)
         code = imdb.main(argv)
     return code, printed.getvalue()
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kbert.recipes import command, memory, reviews_data
 from kbert.recipes.experiment import Experiment, Settings, Variant
-from kbert.recipes.imdb_data import OWN_VALIDATION, Options, load_imdb
+from kbert.recipes.imdb_data import NUM_DOCUMENTED, OWN_VALIDATION, Options, load_imdb
 from kbert.recipes.reviews_data import claim
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ EXPERIMENT = Experiment(
     source="“Project: Fine-tune BERT”, parts 1 to 3",
     file="002_d5fbfae9369f63fc.txt",
     preset="bert_base_en_uncased",
+    num_rows=NUM_DOCUMENTED[0],
     flag="stage",
     variants={
         "initial": Variant(settings=INITIAL, claims=FOUND, words="as first written"),
