@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from kbert.data.files import JSON_SUFFIXES
 from kbert.tasks.columns import complete, look
-from kbert.tasks.table import find_task
+from kbert.tasks.find import find_task
 from kbert.tasks.tag_data import CONLL_SUFFIXES
 from kbert.tasks.task import Request, Task
 
