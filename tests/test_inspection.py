@@ -472,9 +472,7 @@ def test_the_command_prints_and_fixes(tmp_path, capsys):
     assert f"Wrote {out}: 5 rows; 1 left out and 1 texts repaired" in said
     kinds = ["--drop", "blanks, conflicts", "--repair", "none", "--overwrite"]
     assert main(["inspect", *flags, "--fix", str(out), *kinds]) == 0
-    said = " ".join(
-        capsys.readouterr().out.split()
-    )  # lines end where the path lets them
+    said = " ".join(capsys.readouterr().out.split())  # a path may break a line
     assert "3 rows; 3 left out and 0 texts repaired" in said
     assert main(["inspect", *flags, "--fix", str(out)]) == 1
     printed = capsys.readouterr()
