@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kbert import evaluation
+from kbert.data.values import choose_separator
 from kbert.tasks.heads import build_head
 from kbert.tasks.table_task import TableTask
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from kbert.models import Model
 
 _THRESHOLDS = "thresholds"
-_MARK = ";"  # between the labels of a row, in what is written
 
 
 class Multilabel(TableTask):
@@ -63,24 +63,29 @@ class Multilabel(TableTask):
         return {"thresholds": model.metadata.get(_THRESHOLDS)}
 
     def name_labels(self, part: Any, label_names: Sequence[str]) -> list[str]:
-        """Return the labels of each row with a semicolon between them."""
-        return [_join(row > 0, label_names) for row in part.labels]
+        """Return the labels of each row, parted as `tabulate` parts them."""
+        return _join(part.labels > 0, label_names)
 
     def tabulate(
         self, model: "Model", inputs: Any, predictions: Any
     ) -> dict[str, list[Any]]:
-        """Return `label`, names with a semicolon between, and each probability."""
+        """Return `label`, names with `;` or another mark between, and each probability.
+
+        See `kbert.data.values.choose_separator` for the mark.
+        """
         names = model.label_names or ()
         thresholds = model.metadata.get(_THRESHOLDS, evaluation.DEFAULT_THRESHOLD)
         chosen = predictions >= np.asarray(thresholds, np.float32)
-        columns: dict[str, list[Any]] = {"label": [_join(row, names) for row in chosen]}
+        columns: dict[str, list[Any]] = {"label": _join(chosen, names)}
         for label, name in enumerate(names):
             columns[f"probability_{name}"] = predictions[:, label].tolist()
         return columns
 
 
-def _join(chosen: np.ndarray, names: Sequence[str]) -> str:
-    return _MARK.join(names[label] for label in np.flatnonzero(chosen).tolist())
+def _join(chosen: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Write the names of the labels that each row has, bool (n, num_labels)."""
+    mark = choose_separator(names)
+    return [mark.join(names[label] for label in np.flatnonzero(row)) for row in chosen]
 
 
 TASK = Multilabel()
