@@ -85,7 +85,8 @@ class Multilabel(TableTask):
 def _join(chosen: np.ndarray, names: Sequence[str]) -> list[str]:
     """Write the names of the labels that each row has, bool (n, num_labels)."""
     mark = choose_separator(names)
-    return [mark.join(names[label] for label in np.flatnonzero(row)) for row in chosen]
+    rows = [np.flatnonzero(row).tolist() for row in chosen]
+    return [mark.join(names[label] for label in row) for row in rows]
 
 
 TASK = Multilabel()
