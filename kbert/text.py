@@ -164,6 +164,47 @@ class Preprocessor:
         _check_max_length(self.max_length, num_around, "a pair of texts")
         return self._encode_columns([first, second])
 
+    def join_rows(
+        self,
+        texts: Sequence[np.ndarray],
+        lengths: np.ndarray,
+        full_lengths: np.ndarray | None = None,
+    ) -> Encoded:
+        """Put tokens of texts, or of pairs of texts, between those of the format.
+
+        Args:
+            texts: for the first text and perhaps the second int32 (num_tokens,), the
+                tokens of all rows, row after row.
+            lengths: int64 (num_texts, num_rows), tokens of each text of each row.
+            full_lengths: int (num_rows,), tokens of each row before any was cut;
+                `None`: none was.
+
+        Returns:
+            The rows.
+        """
+        tokenizer = self.tokenizer
+        separators = tokenizer.pair_separators
+        row_lengths = lengths.sum(axis=0) + 2 + separators * (len(texts) - 1)
+        offsets = offsets_of(row_lengths)
+        rows = np.full(int(offsets[-1]), tokenizer.end_id, np.int32)
+        rows[offsets[:-1]] = tokenizer.start_id
+        target = offsets[:-1] + 1
+        for ids, length in zip(texts, lengths, strict=True):
+            rows[ranges(target, length)] = ids
+            target = target + length + separators
+        has_segments = len(texts) == 2 and separators == 1
+        second_starts = lengths[0] + 2 if has_segments else row_lengths
+        full_lengths = row_lengths if full_lengths is None else full_lengths
+        return Encoded(
+            rows,
+            offsets,
+            second_starts.astype(np.int32),
+            full_lengths.astype(np.int32),
+            tokenizer.pad_id,
+            self.input_names,
+            self.windows,
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Return the settings as JSON values, the tokenizer apart.
 
@@ -226,7 +267,7 @@ class Preprocessor:
         choose = choose_head_tail if self.long_text == "head-tail" else choose_head
         chosen = map(choose, starts, lengths, kept)
         tokens = [ids[places] for places in chosen]
-        return self._assemble(tokens, kept, lengths.sum(axis=0) + num_around)
+        return self.join_rows(tokens, kept, lengths.sum(axis=0) + num_around)
 
     def _tokenize(
         self, columns: list[list[str]]
@@ -246,37 +287,6 @@ class Preprocessor:
             starts, lengths = starts[where], lengths[where]
         shape = len(columns), len(columns[0])
         return ids, starts.reshape(shape), lengths.reshape(shape)
-
-    def _assemble(
-        self,
-        texts: list[np.ndarray],
-        lengths: np.ndarray,
-        full_lengths: np.ndarray,
-    ) -> Encoded:
-        """Put the texts of each row between the tokens of the format."""
-        tokenizer = self.tokenizer
-        separators = tokenizer.pair_separators
-        num_texts = len(lengths)
-        row_lengths = lengths.sum(axis=0) + 2 + separators * (num_texts - 1)
-        offsets = offsets_of(row_lengths)
-        rows = np.full(int(offsets[-1]), tokenizer.end_id, np.int32)
-        rows[offsets[:-1]] = tokenizer.start_id
-        target = offsets[:-1] + 1
-        for ids, length in zip(texts, lengths, strict=True):
-            rows[ranges(target, length)] = ids
-            target = target + length + separators
-        second_starts = row_lengths
-        if num_texts == 2 and separators == 1:
-            second_starts = lengths[0] + 2
-        return Encoded(
-            rows,
-            offsets,
-            second_starts.astype(np.int32),
-            full_lengths.astype(np.int32),
-            tokenizer.pad_id,
-            self.input_names,
-            self.windows,
-        )
 
 
 def _clean_column(

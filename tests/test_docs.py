@@ -13,15 +13,20 @@ import shlex
 import socket
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 import tiny
 
 import kbert
 from kbert.commands.main import main as kbert_command
 from kbert.presets import EMBEDDED_PRESET, Preset
+from kbert.tasks import TASKS
+from kbert.tasks.answer import Answer
+from kbert.tasks.tag import TaggedText
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -232,6 +237,25 @@ def find_anchors(page: str) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", read_prose(page), re.M)
     plain = (re.sub(r"[^\w\s-]", "", h).strip().lower() for h in headings)
     return {re.sub(r"[\s-]+", "-", heading) for heading in plain}
+
+
+def test_predictions_have_the_columns_that_the_page_lists():
+    page = read_page("your-own-data").partition("What `kbert predict` adds")[2]
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.M)
+    model = types.SimpleNamespace(label_names=("a", "b"), metadata={})
+    place, tag = np.array([[0, 1]]), np.array([1])
+    predictions = {
+        "classify": np.array([[0.3, 0.7]]),
+        "multilabel": np.array([[0.3, 0.7]]),
+        "regress": np.array([0.5]),
+        "tag": [TaggedText("x", place, tag, np.ones(1), ("O", "B-PER"))],
+        "answer": [Answer("x", 0, 1, 0.5)],
+    }
+    assert [name for name, _ in rows] == list(TASKS)
+    for name, cell in rows:
+        columns = TASKS[name].tabulate(model, ["x"], predictions[name])
+        added = dict.fromkeys(re.sub("_[ab]$", "_<label>", one) for one in columns)
+        assert re.findall("`([^`]+)`", cell) == list(added), name
 
 
 def test_every_file_named_in_code_font_exists():

@@ -10,7 +10,8 @@ import pytest
 import tiny
 
 import kbert
-from kbert.commands import explain as command
+from kbert.commands.explain import Flags
+from kbert.commands.main import main
 from kbert.explaining import (
     TOLERANCE,
     Explanation,
@@ -267,7 +268,7 @@ def test_a_run_and_its_path_are_explained_as_their_model_is(models, run_folder):
 
 
 def test_the_command_prints_an_explanation(run_folder, capsys):
-    assert command.main([str(run_folder), TEXT]) == 0
+    assert main(["explain", str(run_folder), TEXT]) == 0
     shown = capsys.readouterr().out
     assert "log odds of" in shown and "[+" in shown
 
@@ -277,7 +278,7 @@ def test_the_command_prints_one_json_object_and_writes_a_page(
 ):
     page = tmp_path / "why.html"
     flags = ["--json", "--target", "negative", "--out", str(page)]
-    assert command.main([str(run_folder / "model.keras"), TEXT, *flags]) == 0
+    assert main(["explain", str(run_folder / "model.keras"), TEXT, *flags]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["target"] == "negative" and len(found["words"]) == 14
     text = page.read_text("utf-8")
@@ -296,7 +297,7 @@ def test_the_command_refuses_in_a_sentence(
     run_folder, tmp_path, capsys, flags, code, sentence
 ):
     places = {"empty": str(tmp_path), "run": str(run_folder)}
-    assert command.main([flag.format(**places) for flag in flags]) == code
+    assert main(["explain", *(flag.format(**places) for flag in flags)]) == code
     shown = capsys.readouterr()
     assert sentence in shown.err and shown.err.count("\n") == 1 and not shown.out
 
@@ -310,7 +311,7 @@ def test_the_command_refuses_in_a_sentence(
 )
 def test_a_flag_that_cannot_be_used_is_refused(flags, sentence):
     with pytest.raises(ValueError, match=sentence):
-        command.Flags(run="run", text=TEXT, **flags)
+        Flags(run="run", text=TEXT, **flags)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from exporting_case import (
 )
 
 import kbert
-from kbert.commands import export as command
+from kbert.commands.main import main
 from kbert.exporting import card, comparison, hugging_face
 from kbert.models import pool
 from kbert.presets import PresetError
@@ -724,7 +724,7 @@ def test_the_command_equals_the_function(tmp_path, capsys, caplog):
     model = build_classifier()
     model.save(run / "model.keras")
     arguments = [str(run), "--format", "huggingface", "--out", str(tmp_path / "a")]
-    assert command.main([*arguments, "--json"]) == 0
+    assert main(["export", *arguments, "--json"]) == 0
     written = json.loads(capsys.readouterr().out)
     assert "model.safetensors" in written["files"] and written["bytes"] > 1000
     assert written["notes"] == [r.message for r in caplog.records if r.name == "kbert"]
@@ -734,9 +734,9 @@ def test_the_command_equals_the_function(tmp_path, capsys, caplog):
         if file != "README.md":
             one, other = (tmp_path / "a" / file), (by_function / file)
             assert one.read_bytes() == other.read_bytes(), file
-    assert command.main(arguments) == 1
+    assert main(["export", *arguments]) == 1
     assert "holds files already" in capsys.readouterr().err
-    assert command.main([*arguments, "--overwrite"]) == 0
+    assert main(["export", *arguments, "--overwrite"]) == 0
 
 
 def test_the_commands_json_says_what_8_bits_change(tmp_path, capsys):
@@ -747,7 +747,7 @@ def test_the_commands_json_says_what_8_bits_change(tmp_path, capsys):
     )
     flags = ["--format", "onnx", "--out", str(tmp_path / "out"), "--int8", "--json"]
     flags += ["--examples", str(tmp_path / "examples.csv"), "--label", "label"]
-    assert command.main([str(tmp_path / "model.keras"), *flags]) == 0
+    assert main(["export", str(tmp_path / "model.keras"), *flags]) == 0
     notes = json.loads(capsys.readouterr().out)["notes"]
     assert notes[-1].startswith("In 8 bits, probabilities of 4 texts differ by")
 
@@ -759,7 +759,7 @@ def test_the_commands_json_says_what_8_bits_change(tmp_path, capsys):
 def test_a_run_folder_that_is_none(place, sentence, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     out = str(tmp_path / "out")
-    code = command.main([str(tmp_path / place), "--format", "onnx", "--out", out])
+    code = main(["export", str(tmp_path / place), "--format", "onnx", "--out", out])
     error = capsys.readouterr().err
     assert code == 1 and sentence in error and error.count("\n") == 1
     assert not Path(out).exists()

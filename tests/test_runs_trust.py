@@ -18,9 +18,10 @@ TABLES = {
     "classify": {"text": TEXTS, "label": np.where(LABELS, "good", "bad")},
     "multilabel": {
         "text": TEXTS,
-        "label": [("good;" if good else "") + "film" for good in LABELS],
+        "label": [("good|" if good else "") + "film; series" for good in LABELS],
     },
 }
+READING = {"classify": {}, "multilabel": {"separator": "|"}}
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,7 @@ def runs(tmp_path_factory):
             preset=tiny.build_preset(),
             out=folder / name,
             slices=["source"],
+            **READING[name],
             **SETTINGS,
         )
     return found

@@ -10,6 +10,8 @@ from sklearn import metrics
 
 import kbert
 from kbert import evaluation
+from kbert.data.values import choose_separator
+from kbert.tasks import find_task
 
 TEXTS = [f"text {i}" for i in range(6)]
 NAMES = ("hot", "new", "red")
@@ -39,6 +41,16 @@ def test_several_labels_are_read_from_every_shape(labels):
     assert part.label_names == NAMES and part.labels.dtype == np.float32
     np.testing.assert_array_equal(part.labels, TABLE)
     np.testing.assert_array_equal(part[2:4].labels, TABLE[2:4])
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "a;b"), ("a;b", "c|d", "e, f")])
+def test_labels_that_are_written_part_again_whatever_their_names_hold(names):
+    rows = [[], *([name] for name in names), list(names)]
+    part = several(pd.DataFrame({"text": TEXTS[: len(rows)], "label": rows}))
+    written = find_task("multilabel").name_labels(part, part.label_names)
+    mark = choose_separator(part.label_names)
+    again = [row.split(mark) if row else [] for row in written]
+    assert again == rows
 
 
 def test_columns_of_0_and_1_are_labels_in_their_order():

@@ -1,7 +1,6 @@
 """`kbert explain`: which words a prediction hangs on."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,18 +29,6 @@ class Flags:
         cli.require_at_least(self, "steps", 1)
         if self.out is not None and Path(self.out).suffix not in (".html", ".htm"):
             raise ValueError(f"--out must end in .html; received {self.out!r}.")
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: its flags.
-
-    Returns:
-        Exit code.
-    """
-    return cli.run_recipe(Flags, run, argv, prog="kbert explain")
 
 
 def run(flags: Flags) -> None:

@@ -1,13 +1,11 @@
 """`kbert export`: write a trained model for other libraries."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from kbert import cli
 from kbert.commands.layout import Layout
 from kbert.commands.output import print_json
 
@@ -26,18 +24,6 @@ class Flags:
     overwrite: bool = False  # replace a folder that holds something
     json: bool = False  # print one JSON object
     layout: Layout = field(default_factory=Layout)
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: its flags.
-
-    Returns:
-        Exit code.
-    """
-    return cli.run_recipe(Flags, run, argv, prog="kbert export")
 
 
 def run(flags: Flags) -> None:

@@ -1,7 +1,9 @@
-"""Flags that say how files of rows are laid out; several commands have them."""
+"""Flags that say how files of rows are read; several commands have them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from tyro.conf import Positional
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,3 +26,20 @@ class Layout:
         if self.quoting or self.no_quoting:
             given["quoting"] = self.quoting
         return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Rows for a trained model, which are read as those it was trained on."""
+
+    run: Positional[str]  # folder that kbert train wrote
+    file: Positional[str]  # rows to read
+    text: str | None = None  # column of the texts; else as in training
+    text_pair: str | None = None  # column of the second texts; else as in training
+    layout: Layout = field(default_factory=Layout)
+
+    def to_arguments(self) -> dict[str, Any]:
+        """Return what was given, as the Python call of the command takes it."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        reading = given.pop("layout").to_reading()
+        return given | reading

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import kbert
 from kbert import cli
 
-# Name, and what `kbert --help` says of it. `kbert.commands.<name>` has its `main`.
+# Name, and what `kbert --help` says of it. `kbert.commands.<name>` has its `Flags`, and
+# `run`, which takes them.
 COMMANDS = {
     "train": "FILE            train a model on labelled texts, and report on it",
     "evaluate": "RUN FILE        measure it on other labelled texts",
@@ -64,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"error: {_describe_unknown(name)}", file=sys.stderr)
         return cli.EXIT_USAGE
-    return importlib.import_module(f"kbert.commands.{name}").main(rest)
+    command = importlib.import_module(f"kbert.commands.{name}")
+    return cli.run_recipe(command.Flags, command.run, rest, prog=f"kbert {name}")
 
 
 def write_help() -> str:

@@ -1,10 +1,8 @@
 """`kbert presets`: the encoders to start from."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kbert import cli
 from kbert.commands.output import print_json
 
 
@@ -13,18 +11,6 @@ class Flags:
     """List the encoders to start from."""
 
     json: bool = False  # print one JSON object
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: its flags.
-
-    Returns:
-        Exit code.
-    """
-    return cli.run_recipe(Flags, run, argv, prog="kbert presets")
 
 
 def name_languages(preset: str) -> str:

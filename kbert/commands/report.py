@@ -1,11 +1,9 @@
 """`kbert report`: what a run measured; its report, written anew."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tyro.conf import Positional
 
-from kbert import cli
 from kbert.commands.output import print_json
 
 
@@ -18,18 +16,6 @@ class Flags:
 
     run: Positional[str]  # folder that kbert train wrote
     json: bool = False  # print one JSON object: everything that the report holds
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: its flags.
-
-    Returns:
-        Exit code.
-    """
-    return cli.run_recipe(Flags, run, argv, prog="kbert report")
 
 
 def run(flags: Flags) -> None:

@@ -1,6 +1,5 @@
 """`kbert train`: from a file to a trained model with its report."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -56,18 +55,6 @@ class Flags:
             raise ValueError(
                 f"--freeze must be a number of layers or all; received {self.freeze!r}."
             )
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: its flags.
-
-    Returns:
-        Exit code.
-    """
-    return cli.run_recipe(Flags, run, argv, prog="kbert train")
 
 
 def run(flags: Flags) -> None:

@@ -6,7 +6,7 @@ texts are counted once, as such, and never as duplicates of each other.
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kbert.data.files import suggest
 from kbert.data.sources import Source, string_bytes
 
 NUM_EXAMPLES = 20
@@ -28,6 +29,32 @@ _SENTENCES = {
     "leaks": "with a text that a later split (validation, test) holds too",
 }
 KINDS = tuple(_SENTENCES)
+
+
+def check_kinds(
+    name: str, kinds: Collection[str], known: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Refuse a kind that there is not.
+
+    Args:
+        name: of the argument.
+        kinds: what was passed; one kind may be a plain string.
+        known: those that there are.
+
+    Returns:
+        The kinds.
+
+    Raises:
+        ValueError: one is unknown; the nearest is named.
+    """
+    chosen = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    for kind in chosen:
+        if kind not in known:
+            raise ValueError(
+                f"{name} has no kind {kind!r}{suggest(str(kind), known)} Choose from "
+                f"{', '.join(known)}."
+            )
+    return chosen
 
 
 @dataclass(frozen=True)

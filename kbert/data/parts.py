@@ -64,6 +64,24 @@ def describe_labels(source: Source) -> str:
     return f"column {source.label!r} of {source.name}"
 
 
+def check_pairs(sources: dict[str, Source]) -> None:
+    """Refuse pairs in one part and single texts in another, as may be in memory.
+
+    Args:
+        sources: part name to source.
+
+    Raises:
+        ValueError: a part differs from train.
+    """
+    train = sources["train"]
+    for part, read in sources.items():
+        if (read.text_pair is None) != (train.text_pair is None):
+            raise ValueError(
+                f"train and {part} must both have second texts, or neither; {part} "
+                f"({read.name}) has {'none' if read.text_pair is None else 'some'}."
+            )
+
+
 def label_parts(
     sources: dict[str, Source],
     label_names: Sequence[str] | None,

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from kbert.data.files import Reading, suggest
-from kbert.data.findings import KINDS, Findings
+from kbert.data.files import Reading
+from kbert.data.findings import KINDS, Findings, check_kinds
 from kbert.data.folders import find_parts
 from kbert.data.labels import find_classes
 from kbert.data.parts import (
     Part,
     check_classes,
     check_no_null,
+    check_pairs,
     check_seen,
     cut_train,
     describe_labels,
@@ -27,6 +28,7 @@ from kbert.data.parts import (
     note_sources,
     read_values,
 )
+from kbert.data.shares import read_requests
 from kbert.data.sources import Source, read_source
 from kbert.data.split import Split
 from kbert.data.values import KINDS_OF_LABELS, Kind, find_names
@@ -145,11 +147,11 @@ def load_splits(
         >>> splits = kbert.load_splits("SMSSpamCollection", delimiter="\t",
         ...                            columns=("label", "text"), test=0.2)
     """
-    kinds = _check_drop(drop)
+    kinds = check_kinds("drop", drop, KINDS)
     _check_whole("seed", seed, 0)
     if limit is not None:
         _check_whole("limit", limit, 1)
-    shares, others = _read_requests(validation, test)
+    shares, others = read_requests(validation, test)
     reading = Reading(
         text=text,
         label=label,
@@ -254,17 +256,6 @@ def load_split(
 # === Requests ===
 
 
-def _check_drop(drop: Collection[str]) -> tuple[str, ...]:
-    kinds = (drop,) if isinstance(drop, str) else tuple(drop)
-    for kind in kinds:
-        if kind not in KINDS:
-            raise ValueError(
-                f"drop has no kind {kind!r}{suggest(str(kind), KINDS)} Choose from "
-                f"{', '.join(KINDS)}."
-            )
-    return kinds
-
-
 def _check_kind(kind: Kind) -> Kind:
     if kind not in KINDS_OF_LABELS:
         raise ValueError(
@@ -281,34 +272,6 @@ def _check_whole(name: str, value: Any, least: int) -> None:
         )
 
 
-def _read_requests(
-    validation: Any, test: Any
-) -> tuple[dict[str, Fraction], dict[str, Any]]:
-    """Tell shares from sources."""
-    shares, others = {}, {}
-    for part, request in (("validation", validation), ("test", test)):
-        if isinstance(request, numbers.Real):
-            shares[part] = _read_share(part, request)
-        elif request is not None:
-            others[part] = request
-    if sum(shares.values()) >= 1:
-        raise ValueError(
-            f"validation={validation} and test={test} leave no row for train; "
-            "choose shares whose sum is below 1."
-        )
-    return shares, others
-
-
-def _read_share(part: str, share: Any) -> Fraction:
-    """Return the decimal as written: 1 - .15 - .15 is .7 exactly, so counts are."""
-    if isinstance(share, bool) or not 0 < share < 1:
-        raise ValueError(
-            f"{part} must be a share in (0, 1), a source of its own, or None; "
-            f"received {share}."
-        )
-    return Fraction(str(share))
-
-
 # === Reading and assembling ===
 
 
@@ -321,13 +284,7 @@ def _read_sources(
         for part in ("train", "validation", "test")
         if part in wanted and part not in shares
     }
-    train = sources["train"]
-    for part, read in sources.items():
-        if (read.text_pair is None) != (train.text_pair is None):
-            raise ValueError(
-                f"train and {part} must both have second texts, or neither; {part} "
-                f"({read.name}) has {'none' if read.text_pair is None else 'some'}."
-            )
+    check_pairs(sources)
     return sources
 
 

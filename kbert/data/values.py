@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["classes", "several", "scores"]
 KINDS_OF_LABELS = ("classes", "several", "scores")
+SEPARATORS = (";", "|", ",")  # of the labels of a row, the likeliest first
 _MARK = "\x1f"  # ASCII's unit separator
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 _LISTED_NAMES = 20
@@ -31,7 +32,7 @@ def join_labels(source: "Source", separator: str | None) -> "Source":
     Args:
         source: read, its `label` a column or several columns of 0 and 1.
         separator: what stands between the labels of a row in a column of text;
-            `None`: one of `;`, `|` and `,`, the first that occurs.
+            `None`: the first of `SEPARATORS` that occurs.
 
     Returns:
         The source with one label column. A row without labels is empty, not null.
@@ -66,7 +67,21 @@ def _join(names: Sequence[str]) -> str:
 
 def _find_mark(values: Sequence[Any]) -> str | None:
     texts = [value for value in values if isinstance(value, str)]
-    return next((m for m in (";", "|", ",") if any(m in text for text in texts)), None)
+    return next((m for m in SEPARATORS if any(m in text for text in texts)), None)
+
+
+def choose_separator(label_names: Sequence[str]) -> str:
+    """Choose what to write between labels that share a field, so that they part again.
+
+    Args:
+        label_names: all that may be written.
+
+    Returns:
+        The first of `SEPARATORS` that no name holds; ASCII's unit separator, which
+        labels cannot hold, where each of them is in a name.
+    """
+    free = (m for m in SEPARATORS if not any(m in name for name in label_names))
+    return next(free, _MARK)
 
 
 def _join_columns(source: "Source", labels: tuple[str, ...]) -> "Source":

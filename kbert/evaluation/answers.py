@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kbert.evaluation.bootstrap import LEVEL, bootstrap_intervals
+from kbert.evaluation.bootstrap import LEVEL, bootstrap_intervals, describe_figure
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -120,10 +120,5 @@ def _measure_part(
             num_bootstrap=num_bootstrap,
             seed=seed,
         )
-    figures = {}
-    for name, value, end in zip(
-        ("exact_match", "f1"), scores.mean(axis=0), ends, strict=True
-    ):
-        low, high = end or (None, None)
-        figures[name + suffix] = {"value": float(value), "low": low, "high": high}
-    return figures
+    rows = zip(("exact_match", "f1"), scores.mean(axis=0), ends, strict=True)
+    return {name + suffix: describe_figure(value, end) for name, value, end in rows}

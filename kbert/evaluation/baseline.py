@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kbert.evaluation.bootstrap import percentile_interval, resample_rows
+from kbert.evaluation.bootstrap import (
+    describe_figure,
+    percentile_interval,
+    resample_rows,
+)
 from kbert.evaluation.scores import label_losses
 from kbert.evaluation.temperature import as_decisions, check_rows
 
@@ -176,8 +180,8 @@ def _compare(
     for name in points[0]:
         model, baseline = (float(point[name][0]) for point in points)
         drawn = [np.concatenate(kept[name]) for kept in samples]
-        low, high = percentile_interval(drawn[0] - drawn[1]) or (None, None)
-        difference = {"value": model - baseline, "low": low, "high": high}
+        interval = percentile_interval(drawn[0] - drawn[1])
+        difference = describe_figure(model - baseline, interval)
         figures[name] = {"model": model, "baseline": baseline, "difference": difference}
     return figures
 

@@ -1,6 +1,7 @@
 """Bootstrap intervals: how much a figure would move on other rows of the same kind."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,24 @@ def percentile_interval(
         return None
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def describe_figure(
+    value: float | None, interval: tuple[float, float] | None
+) -> dict[str, Any]:
+    """Put a figure and its interval into a form that JSON has.
+
+    Args:
+        value: of the figure; NaN or `None` where it is undefined.
+        interval: as `percentile_interval` returns it.
+
+    Returns:
+        `value`, `low` and `high`; `None` where undefined.
+    """
+    low, high = interval or (None, None)
+    if value is not None:
+        value = float(value) if np.isfinite(value) else None
+    return {"value": value, "low": low, "high": high}
 
 
 def bootstrap_interval(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kbert.evaluation.bootstrap import LEVEL, bootstrap_intervals
+from kbert.evaluation.bootstrap import LEVEL, bootstrap_intervals, describe_figure
 
 PREFIXES = "BIESLU"
 _OUTSIDE = "O"
@@ -184,7 +184,7 @@ def measure_entities(
         "num_examples": len(offsets) - 1,
         "num_words": len(labels),
         **figures,
-        "f1_macro": {"value": f1_macro, "low": None, "high": None},
+        "f1_macro": describe_figure(f1_macro, None),
         "per_type": per_type,
         "intervals": {
             "method": "percentile bootstrap over sentences",
@@ -280,11 +280,8 @@ def _measure_counts(
         ends = bootstrap_intervals(
             resample, counts.shape[1], num_bootstrap=num_bootstrap, seed=seed
         )
-    figures = {}
-    for name, value, end in zip(names, values, ends, strict=True):
-        low, high = end or (None, None)
-        figures[name] = {"value": float(value), "low": low, "high": high}
-    return figures
+    rows = zip(names, values, ends, strict=True)
+    return {name: describe_figure(value, end) for name, value, end in rows}
 
 
 def _score(right: np.ndarray, found: np.ndarray, true: np.ndarray) -> list[np.ndarray]:

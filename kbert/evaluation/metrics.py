@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kbert.evaluation.bootstrap import LEVEL
+from kbert.evaluation.bootstrap import LEVEL, describe_figure
 from kbert.evaluation.calibration import expected_calibration_error
 from kbert.evaluation.inputs import check_label_names, check_pair
 from kbert.evaluation.resampled import resampled_intervals
@@ -77,9 +77,9 @@ def compute_metrics(
             seed=seed,
         )
     notes = _notes(labels, names)
-    figures = {n: _figure(v, intervals.get(n)) for n, v in values.items()}
+    figures = {n: describe_figure(v, intervals.get(n)) for n, v in values.items()}
     if "roc_auc" in notes:
-        figures["roc_auc"] = {**_figure(None, None), "note": notes["roc_auc"]}
+        figures["roc_auc"] = {**describe_figure(None, None), "note": notes["roc_auc"]}
     return {
         "num_examples": len(labels),
         "batch_size": batch_size,
@@ -125,13 +125,6 @@ def _point_values(
         "roc_auc": roc_auc(labels, probabilities),
         "expected_calibration_error": expected_calibration_error(labels, probabilities),
     }
-
-
-def _figure(
-    value: float | None, interval: tuple[float, float] | None
-) -> dict[str, Any]:
-    low, high = interval or (None, None)
-    return {"value": value, "low": low, "high": high}
 
 
 def _notes(labels: np.ndarray, names: list[str]) -> dict[str, str]:

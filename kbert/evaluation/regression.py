@@ -4,7 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from kbert.evaluation.bootstrap import LEVEL, percentile_interval, resample_rows
+from kbert.evaluation.bootstrap import (
+    LEVEL,
+    describe_figure,
+    percentile_interval,
+    resample_rows,
+)
 
 
 def compute_score_metrics(
@@ -46,7 +51,7 @@ def compute_score_metrics(
         notes.append(f"Correlations are undefined: all {what} are equal.")
     return {
         "num_examples": len(labels),
-        **{name: _figure(values[name], intervals.get(name)) for name in values},
+        **{name: describe_figure(values[name], intervals.get(name)) for name in values},
         "intervals": {
             "method": "percentile bootstrap over rows",
             "level": LEVEL,
@@ -77,15 +82,6 @@ def _correlate(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     scale = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
     found = np.full(len(scale), np.nan)
     return np.divide((one * other).sum(axis=1), scale, out=found, where=scale > 0)
-
-
-def _figure(value: float, interval: tuple[float, float] | None) -> dict[str, Any]:
-    low, high = interval or (None, None)
-    return {
-        "value": float(value) if np.isfinite(value) else None,
-        "low": low,
-        "high": high,
-    }
 
 
 def _check(labels: Any, predictions: Any) -> tuple[np.ndarray, np.ndarray]:

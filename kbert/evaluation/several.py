@@ -5,7 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from kbert.evaluation.bootstrap import LEVEL, percentile_interval, resample_rows
+from kbert.evaluation.bootstrap import (
+    LEVEL,
+    describe_figure,
+    percentile_interval,
+    resample_rows,
+)
 from kbert.evaluation.inputs import check_label_names
 from kbert.evaluation.thresholds import threshold_curve
 
@@ -85,7 +90,7 @@ def compute_several_metrics(
             intervals[name] = percentile_interval(joined)
     return {
         "num_examples": len(labels),
-        **{name: _figure(values[name], intervals.get(name)) for name in values},
+        **{name: describe_figure(values[name], intervals.get(name)) for name in values},
         "per_class": _tabulate(sums, names, thresholds),
         "intervals": {
             "method": "percentile bootstrap over rows",
@@ -162,11 +167,6 @@ def _tabulate(
         }
         for label, name in enumerate(names)
     ]
-
-
-def _figure(value: float, interval: tuple[float, float] | None) -> dict[str, Any]:
-    low, high = interval or (None, None)
-    return {"value": value, "low": low, "high": high}
 
 
 def _check(labels: Any, probabilities: Any) -> tuple[np.ndarray, np.ndarray]:

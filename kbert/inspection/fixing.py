@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kbert.data import Split
-from kbert.data.files import Reading, suggest
+from kbert.data.files import Reading
+from kbert.data.findings import check_kinds
 from kbert.data.opening import format_suffix
 from kbert.inspection.characters import REPAIRS, may_need_repair
 from kbert.inspection.finding import KINDS, say_of_one
@@ -108,8 +109,8 @@ def fix_file(
     overwrite: bool,
 ) -> Fixed:
     """Write the training file without what is wrong; see `Inspection.fix`."""
-    drop = _check_kinds("drop", drop, DROPPABLE)
-    repair = _check_kinds("repair", repair, REPAIRED)
+    drop = check_kinds("drop", drop, DROPPABLE)
+    repair = check_kinds("repair", repair, REPAIRED)
     if origin is None or not _is_path(origin.places["train"]):
         raise ValueError(
             "only a file can be fixed, and these rows were read from memory; write "
@@ -134,19 +135,6 @@ def fix_file(
 
 
 # === Checks ===
-
-
-def _check_kinds(
-    name: str, kinds: Collection[str], known: tuple[str, ...]
-) -> tuple[str, ...]:
-    chosen = (kinds,) if isinstance(kinds, str) else tuple(kinds)
-    for kind in chosen:
-        if kind not in known:
-            raise ValueError(
-                f"{name} has no kind {kind!r}{suggest(str(kind), known)} Choose from "
-                f"{', '.join(known)}."
-            )
-    return chosen
 
 
 def _check_output(out: Path, log: Path, source: Path, origin: Origin) -> None:

@@ -14,6 +14,7 @@ from kbert.data.columns import find_columns
 from kbert.data.files import Reading
 from kbert.data.folders import PARTS, find_parts
 from kbert.data.labels import Classes, find_classes, sort_names
+from kbert.data.parts import check_pairs
 from kbert.data.sources import Source, read_source
 from kbert.inspection.fixing import Origin
 from kbert.inspection.rows import Rows
@@ -90,22 +91,11 @@ def read_rows(
         part: read_source(place, reading, label_optional=part != "train")
         for part, place in places.items()
     }
-    _check_pairs(sources)
+    check_pairs(sources)
     notes: list[str] = []
     parts, are_classes = _label(sources, label_names, notes)
     rows = Rows(parts, are_classes)
     return Origin(rows, places, reading), _describe_sources(sources), notes
-
-
-def _check_pairs(sources: Mapping[str, Source]) -> None:
-    """Refuse pairs in one part and single texts in another (in memory they may)."""
-    train = sources["train"]
-    for part, read in sources.items():
-        if (read.text_pair is None) != (train.text_pair is None):
-            raise ValueError(
-                f"train and {part} must both have second texts, or neither; {part} "
-                f"({read.name}) has {'none' if read.text_pair is None else 'some'}."
-            )
 
 
 def _describe_sources(sources: Mapping[str, Source]) -> str:

@@ -4,16 +4,18 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kbert import presets, report
 from kbert.devices import use_device
-from kbert.recipes import cards, comparison, console, interruption
+from kbert.recipes import cards, comparison, console
 from kbert.recipes.experiment import Experiment
 from kbert.recipes.flags import Flags
 from kbert.recipes.trial import Trial
+from kbert.report.interruption import keep_if_interrupted
 from kbert.report.plain import to_plain
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ def run_trial(trial: Trial, *, keep_model: bool = True) -> dict[str, Any]:
     """
     from kbert.recipes import outcome
 
-    with interruption.keep_if_interrupted(trial):
+    with _keep_if_interrupted(trial):
         console.announce(trial)
         model = trial.experiment.train(trial)
         if keep_model:
@@ -148,6 +150,20 @@ def run_trial(trial: Trial, *, keep_model: bool = True) -> dict[str, Any]:
         trial.folder.write_json("record.json", record)
     shutil.rmtree(trial.backup_folder, ignore_errors=True)
     return record
+
+
+def _keep_if_interrupted(trial: Trial) -> AbstractContextManager[None]:
+    def save() -> None:
+        trial.folder.save_model(trial.progress.model)
+        trial.folder.write_csv("history.csv", trial.progress.epochs)
+        trial.folder.write_json("config.json", trial.to_json(trial.progress.model))
+
+    def describe_resuming() -> str:
+        if not trial.backup_folder.exists():
+            return ""
+        return f" With --out {trial.folder.path} the same command goes on from there."
+
+    return keep_if_interrupted(trial.folder, trial.progress, save, describe_resuming)
 
 
 def _with_starts(

@@ -33,7 +33,8 @@ class Written:
     Args:
         path: of the file, or `-` for standard output.
         num_rows: rows predicted.
-        label_counts: how often each label was predicted.
+        label_counts: how often each label, or set of labels, was predicted; empty for
+            scores, tags and answers.
     """
 
     path: str
@@ -67,7 +68,9 @@ def predict(
 
     Returns:
         The input's columns and the predictions': of a classifier `label`,
-        `probability` and `probability_<label>` for each label. A column whose name
+        `probability` and `probability_<label>` for each label; of several labels the
+        same without `probability`, of a score `label`; of tagged words `tags` and
+        `entities`; `answer`, `start`, `end` and `probability`. A column whose name
         the input has already is called `predicted_<name>`, or `predicted_<name>_2`
         and so on where the input has that too. With `out`, what was written.
 

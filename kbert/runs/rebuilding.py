@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kbert.data.values import choose_separator
 from kbert.evaluation.temperature import scale_probabilities
 from kbert.report import Run, RunFolder, Trust, render_html, render_markdown
 from kbert.runs.outcome import LENGTH_COUNTS, PREDICTIONS_FILE
@@ -99,9 +100,12 @@ def _read_predictions(run: TrainedRun) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_labels(run: TrainedRun, rows: Sequence[Mapping[str, str]]) -> np.ndarray:
-    names = run.label_names
+    ids = {name: label for label, name in enumerate(run.label_names)}
+    written = [row["true_label"] for row in rows]
     if run.task.balances:
-        ids = {name: label for label, name in enumerate(names)}
-        return np.array([ids[row["true_label"]] for row in rows], np.int64)
-    own = [set(row["true_label"].split(";")) for row in rows]
-    return np.array([[name in one for name in names] for one in own], np.int64)
+        return np.array([ids[name] for name in written], np.int64)
+    mark = choose_separator(run.label_names)
+    labels = np.zeros((len(rows), len(ids)), np.int64)
+    for row, names in enumerate(written):
+        labels[row, [ids[name] for name in names.split(mark) if name]] = 1
+    return labels

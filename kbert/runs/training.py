@@ -1,12 +1,12 @@
 """From a file to a trained model with its report, in one call."""
 
-import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kbert.report import RunFolder
+from kbert.report.interruption import keep_if_interrupted
 from kbert.runs.plan import ALL, Plan, build_plan
 from kbert.runs.trained import TrainedRun
 from kbert.tasks import Request
@@ -132,10 +132,12 @@ def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
 
     progress = Progress(num_texts=len(plan.splits.train))
     finishing = _Finishing(plan)
-    with (
-        console.saying_cuts_once(),
-        _keep_if_interrupted(plan, folder, progress, finishing),
-    ):
+
+    def save() -> None:
+        finishing.run(progress.model)
+        _save(plan, folder, progress)
+
+    with console.saying_cuts_once(), keep_if_interrupted(folder, progress, save):
         model = build_model(plan)
         fit(plan, model, progress)
         finishing.run(model)
@@ -242,33 +244,3 @@ def fit(plan: Plan, model: "Model", progress: "Progress") -> None:
         verbose=0,
         **options,
     )
-
-
-@contextlib.contextmanager
-def _keep_if_interrupted(
-    plan: Plan, folder: RunFolder, progress: "Progress", finishing: _Finishing
-) -> Iterator[None]:
-    """Save the model as trained so far when the block is interrupted.
-
-    When the block fails with nothing written, the folder goes again.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        if progress.model is None:  # training had not begun
-            folder.release()
-            raise
-        with contextlib.suppress(KeyboardInterrupt), undisturbed():
-            finishing.run(progress.model)
-            _save(plan, folder, progress)
-        when = "after training"
-        if not progress.finished:
-            when = f"in epoch {len(progress.epochs) + 1} of {progress.params['epochs']}"
-        sentence = (
-            f"Stopped {when}; the model as trained so far (model.keras) and its "
-            f"history (history.csv) are in {folder.path}."
-        )
-        raise KeyboardInterrupt(sentence) from None
-    except Exception:
-        folder.release()
-        raise

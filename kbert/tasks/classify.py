@@ -6,91 +6,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kbert import evaluation
-from kbert.data import Split, Splits, load_split, load_splits
 from kbert.long_texts import LONG_TEXTS
-from kbert.tasks.columns import complete
-from kbert.tasks.task import Request, Task
+from kbert.tasks.table_task import TableTask
 
 if TYPE_CHECKING:
     from kbert.models import Model
 
 
-class Classify(Task):
+class Classify(TableTask):
     """Give each text, or pair of texts, one of the labels."""
 
     name = "classify"
     words = "gives each text one label"
+    kind = "classes"
     metric = "accuracy"
     mode = "max"
     headlines = ("accuracy", "f1", "f1_macro", "roc_auc", "log_loss")
     pictures = ("reliability", "precision_recall")
     balances = True
-    has_columns = True
     has_trust = True
     long_texts = LONG_TEXTS
 
-    def load(self, request: Request) -> Splits:
-        """Read texts and labels, and split them by class."""
-        request, _ = complete(request)
-        return load_splits(
-            request.source,
-            text=request.text or "text",
-            label=request.label_column,
-            text_pair=request.text_pair,
-            validation=request.validation,
-            test=request.test,
-            seed=request.seed,
-            limit=request.limit,
-            label_names=request.label_names,
-            **request.reading,
-        )
-
-    def read(self, request: Request) -> Split:
-        """Read one part, whatever classes it holds."""
-        request, _ = complete(request)
-        return load_split(
-            request.source,
-            text=request.text or "text",
-            label=request.label_column,
-            text_pair=request.text_pair,
-            label_names=request.label_names,
-            **request.reading,
-        )
-
-    def build(
-        self,
-        preset,
-        label_names,
-        *,
-        dropout=0.1,
-        max_length=None,
-        precision="auto",
-        **options,
-    ):
-        """Build a classifier with a linear head."""
-        from kbert.models import build_classifier
-
-        model = build_classifier(
-            preset,
-            label_names,
-            dropout=dropout,
-            max_length=max_length,
-            precision=precision,
-            **options,
-        )
-        model.task = self.name
-        return model
+    def describe_head(
+        self, label_names: Sequence[str], dropout: float
+    ) -> dict[str, Any]:
+        """Return a softmax over the classes; windows of a text pool its logits."""
+        return {"label_names": label_names, "dropout": dropout}
 
     def compile(self, model, optimizer):
         """Compile with the cross-entropy of the labels."""
         loss = "sparse_categorical_crossentropy"
         model.compile(optimizer, loss, metrics=["accuracy"])
-
-    def predict(
-        self, model: "Model", inputs: Any, *, batch_size: int = 32
-    ) -> np.ndarray:
-        """Return class probabilities, float32 (n, num_classes)."""
-        return model.predict(inputs, batch_size=batch_size)
 
     def measure(
         self, part: Any, predictions: Any, label_names: Sequence[str]

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from kbert.data.files import JSON_SUFFIXES
+from kbert.data.values import SEPARATORS
 from kbert.tasks.columns import complete, look
-from kbert.tasks.table import find_task
+from kbert.tasks.find import find_task
 from kbert.tasks.tag_data import CONLL_SUFFIXES
 from kbert.tasks.task import Request, Task
 
-SEPARATORS = (";", "|", ",")
 # Whole numbers of more different values are scores, not classes.
 _MOST_WHOLE_CLASSES = 20
 # A smaller share of rows with separators: they are part of the names.

@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -14,6 +13,7 @@ import numpy as np
 from kbert.data.encodings import check_decodes, choose_encoding
 from kbert.data.files import suggest
 from kbert.data.findings import NUM_EXAMPLES, Example, Finding, Findings
+from kbert.data.shares import read_requests
 
 PARTS = ("train", "validation", "test")
 _STEMS = {
@@ -107,28 +107,8 @@ def find_sources(
     sources = {"train": source}
     if isinstance(source, str | Path) and Path(source).is_dir():
         sources = _find_files(Path(source), suffixes)
-    shares = {}
-    for part, asked in (("validation", validation), ("test", test)):
-        if isinstance(asked, Real) and not isinstance(asked, bool):
-            if part not in sources:
-                shares[part] = _check_share(part, asked)
-        elif asked is not None:
-            sources[part] = asked
-    if sum(shares.values()) >= 1:
-        raise ValueError(
-            f"validation={validation} and test={test} leave no row for train; choose "
-            "shares whose sum is below 1."
-        )
-    return sources, shares
-
-
-def _check_share(part: str, share: Any) -> Fraction:
-    if not 0 < share < 1:
-        raise ValueError(
-            f"{part} must be a share in (0, 1), a source of its own, or None; "
-            f"received {share}."
-        )
-    return Fraction(str(share))
+    shares, others = read_requests(validation, test, own=sources)
+    return sources | others, shares
 
 
 def _find_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Any]:

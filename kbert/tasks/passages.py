@@ -8,7 +8,7 @@ import numpy as np
 
 from kbert.ragged import offsets_of, ranges
 from kbert.tasks.answer_data import Gold
-from kbert.tasks.windows import Windows, join_rows
+from kbert.tasks.windows import Windows
 from kbert.text import Preprocessor
 from kbert.token_spans import find_token_spans
 
@@ -134,7 +134,7 @@ def encode_passages(
     text = ids[ranges(passages[:-1][which][question] + firsts, lengths)]
     pair = np.stack([num_asked[question], lengths])
     return PassageWindows(
-        encoded=join_rows(preprocessor, [asked, text], pair),
+        encoded=preprocessor.join_rows([asked, text], pair),
         questions=question,
         columns=pair[0] + 1 + tokenizer.pair_separators,
         firsts=firsts,

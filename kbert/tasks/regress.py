@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kbert import evaluation
-from kbert.data import Split, Splits, load_split, load_splits
-from kbert.tasks.columns import complete
-from kbert.tasks.task import Request, Task
+from kbert.tasks.heads import build_head
+from kbert.tasks.table_task import TableTask
 
 if TYPE_CHECKING:
     from kbert.models import Model
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 _MEAN, _DEVIATION = "score_mean", "score_deviation"
 
 
-class Regress(Task):
+class Regress(TableTask):
     """Give each text, or pair of texts, a number.
 
     AdamW moves every weight by about the learning rate, whatever the unit of the
@@ -27,65 +26,18 @@ class Regress(Task):
 
     name = "regress"
     words = "gives each text a score"
+    kind = "scores"
     metric = "loss"
     mode = "min"
     headlines = ("pearson", "spearman", "mean_squared_error", "mean_absolute_error")
     pictures = ("scores",)
-    has_columns = True
     long_texts = ("truncate", "head-tail")
 
-    def load(self, request: Request) -> Splits:
-        """Read texts and scores, and split them at random."""
-        request, _ = complete(request)
-        return load_splits(
-            request.source,
-            text=request.text or "text",
-            label=request.label_column,
-            text_pair=request.text_pair,
-            validation=request.validation,
-            test=request.test,
-            seed=request.seed,
-            limit=request.limit,
-            kind="scores",
-            **request.reading,
-        )
-
-    def read(self, request: Request) -> Split:
-        """Read one part."""
-        request, _ = complete(request)
-        return load_split(
-            request.source,
-            text=request.text or "text",
-            label=request.label_column,
-            text_pair=request.text_pair,
-            kind="scores",
-            **request.reading,
-        )
-
-    def build(
-        self,
-        preset,
-        label_names=(),
-        *,
-        dropout=0.1,
-        max_length=None,
-        precision="auto",
-        **options,
-    ):
-        """Build a model that ends in one number."""
-        from kbert.models import build_classifier
-        from kbert.tasks.heads import build_head
-
-        model = build_classifier(
-            preset,
-            num_classes=1,
-            head=build_head(1, None, dropout, "score"),
-            max_length=max_length,
-            precision=precision,
-            **options,
-        )
-        model.task = self.name
-        return model
+    def describe_head(
+        self, label_names: Sequence[str], dropout: float
+    ) -> dict[str, Any]:
+        """Return one number, which nothing bounds."""
+        return {"num_classes": 1, "head": build_head(1, None, dropout, "score")}
 
     def compile(self, model, optimizer):
         """Compile with the squared error, in deviations of the training scores."""
@@ -117,7 +69,7 @@ class Regress(Task):
         self, model: "Model", inputs: Any, *, batch_size: int = 32
     ) -> np.ndarray:
         """Return scores in the unit of the labels, float32 (n,)."""
-        return model.predict(inputs, batch_size=batch_size)[:, 0]
+        return super().predict(model, inputs, batch_size=batch_size)[:, 0]
 
     def measure(
         self, part: Any, predictions: Any, label_names: Sequence[str] = ()

@@ -54,20 +54,6 @@ class Request:
         """What of `reading` says how a file is laid out."""
         return {k: v for k, v in self.reading.items() if k in LAYOUT}
 
-    @property
-    def label_column(self) -> str:
-        """The one column of the labels.
-
-        Raises:
-            ValueError: several columns are named.
-        """
-        if self.label is None or isinstance(self.label, str):
-            return self.label or "label"
-        raise ValueError(
-            f"labels are in one column for this task; received the {len(self.label)} "
-            f"columns {', '.join(self.label)}. Name one, or use the task multilabel."
-        )
-
 
 class Task(ABC):
     """One kind of question that a model answers about texts.

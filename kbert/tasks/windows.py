@@ -1,6 +1,6 @@
 """Rows of tokens in windows that no encoder is too short for, in ragged batches."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,47 +11,10 @@ from kbert.encoded import Encoded
 from kbert.engine.backbone import Backbone
 from kbert.models import Model, check_length, load_backbone
 from kbert.presets import Preset
-from kbert.ragged import offsets_of, ranges
 from kbert.rows import TextRows
 from kbert.text import Preprocessor
 
 _LEAST_LENGTH = 8
-
-
-def join_rows(
-    preprocessor: Preprocessor, texts: Sequence[np.ndarray], lengths: np.ndarray
-) -> Encoded:
-    """Put the tokens of texts, or of pairs of texts, between those of the format.
-
-    Args:
-        preprocessor: of the encoder.
-        texts: for the first text and perhaps the second int32 (num_tokens,), the
-            tokens of all rows, row after row.
-        lengths: int64 (num_texts, num_rows), tokens of each text of each row.
-
-    Returns:
-        The rows.
-    """
-    tokenizer = preprocessor.tokenizer
-    separators = tokenizer.pair_separators
-    row_lengths = lengths.sum(axis=0) + 2 + separators * (len(texts) - 1)
-    offsets = offsets_of(row_lengths)
-    ids = np.full(int(offsets[-1]), tokenizer.end_id, np.int32)
-    ids[offsets[:-1]] = tokenizer.start_id
-    target = offsets[:-1] + 1
-    for text, length in zip(texts, lengths, strict=True):
-        ids[ranges(target, length)] = text
-        target = target + length + separators
-    has_segments = len(texts) == 2 and separators == 1
-    second_starts = lengths[0] + 2 if has_segments else row_lengths
-    return Encoded(
-        ids,
-        offsets,
-        second_starts.astype(np.int32),
-        row_lengths.astype(np.int32),
-        tokenizer.pad_id,
-        preprocessor.input_names,
-    )
 
 
 def pad_values(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 
 from kbert.ragged import offsets_of, ranges
-from kbert.tasks.windows import Windows, join_rows, pad_values
+from kbert.tasks.windows import Windows, pad_values
 from kbert.text import Preprocessor, Tokenizer
 
 # Share of a window on each of its sides that gives context only.
@@ -111,7 +111,7 @@ def _cut_windows(
     starts = np.maximum(first - margin, 0)
     stops = np.minimum(last + margin, lengths[sentence])
     taken = ranges(bounds[sentence] + starts, stops - starts)
-    encoded = join_rows(preprocessor, [ids[taken]], (stops - starts)[None])
+    encoded = preprocessor.join_rows([ids[taken]], (stops - starts)[None])
     place = ranges(starts, stops - starts)
     is_own = (place >= np.repeat(first, stops - starts)) & (
         place < np.repeat(last, stops - starts)

@@ -1,25 +1,36 @@
-"""Ctrl-C in a recipe: what was trained stays."""
+"""Ctrl-C while a model trains: what was trained stays."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from kbert.recipes.trial import Trial
+from kbert.report.folder import RunFolder
 from kbert.writing import undisturbed
+
+if TYPE_CHECKING:
+    from kbert.callbacks import Progress
 
 
 @contextlib.contextmanager
-def keep_if_interrupted(trial: Trial) -> Iterator[None]:
+def keep_if_interrupted(
+    folder: RunFolder,
+    progress: "Progress",
+    save: Callable[[], None],
+    describe_resuming: Callable[[], str] = str,
+) -> Iterator[None]:
     """Save the model as trained so far when the block is interrupted.
 
-    When it fails with nothing written, the folder goes again.
+    When the block fails with nothing written, the folder goes again.
 
     Args:
-        trial: its folder gets `model.keras`, `history.csv` and `config.json`.
+        folder: of the run.
+        progress: of the training; it knows the model once that trains.
+        save: writes `model.keras`, `history.csv` and `config.json`.
+        describe_resuming: says, after saving, how the run goes on; by default nothing.
 
     Raises:
         KeyboardInterrupt: again, with a sentence that says where the model is.
     """
-    folder, progress = trial.folder, trial.progress
     try:
         yield
     except KeyboardInterrupt:
@@ -27,20 +38,14 @@ def keep_if_interrupted(trial: Trial) -> Iterator[None]:
             folder.release()
             raise
         with contextlib.suppress(KeyboardInterrupt), undisturbed():
-            folder.save_model(progress.model)
-            folder.write_csv("history.csv", progress.epochs)
-            folder.write_json("config.json", trial.to_json(progress.model))
+            save()
         when = "after training"
         if not progress.finished:
             when = f"in epoch {len(progress.epochs) + 1} of {progress.params['epochs']}"
         sentence = (
             f"Stopped {when}; the model as trained so far (model.keras) and its "
-            f"history (history.csv) are in {folder.path}."
+            f"history (history.csv) are in {folder.path}.{describe_resuming()}"
         )
-        if trial.backup_folder.exists():
-            sentence += (
-                f" With --out {folder.path} the same command goes on from there."
-            )
         raise KeyboardInterrupt(sentence) from None
     except Exception:
         folder.release()
