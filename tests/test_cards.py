@@ -11,7 +11,16 @@ import pytest
 from record_case import make_record
 
 from kbert import report
-from kbert.recipes import cards, comparison, console, lessons, records, running, tweets
+from kbert.recipes import (
+    cards,
+    comparison,
+    console,
+    lessons,
+    records,
+    running,
+    tweets,
+    verdicts,
+)
 from kbert.recipes.experiment import Claim
 from kbert.recipes.flags import Flags
 from kbert.recipes.tweets import EXPERIMENT
@@ -71,13 +80,13 @@ def test_mean_and_sd_are_those_of_the_sample():
     found = rows_of(*make_seeds("fixed", 0.80, 0.82, 0.84))[0].spread("accuracy")
     assert found["mean"] == pytest.approx(0.82) and found["sd"] == pytest.approx(0.02)
     assert found["n"] == 3
-    assert comparison.describe_values([0.80, 0.82, 0.84]) == "0.820 ± 0.020"
+    assert verdicts.describe_values([0.80, 0.82, 0.84]) == "0.820 ± 0.020"
 
 
 def test_one_seed_stands_alone():
     row = rows_of(make_record(accuracy=0.81))[0]
     assert row.spread("accuracy") == {"mean": 0.81, "sd": None, "n": 1}
-    assert comparison.describe_values([0.81]) == "0.810"
+    assert verdicts.describe_values([0.81]) == "0.810"
     assert "one seed, so there is no sd" in " ".join(lessons.learn([row]))
 
 
@@ -94,7 +103,7 @@ def test_one_seed_stands_alone():
 )
 def test_a_documented_figure_is_met_within_one_sd(values, verdict):
     claim = Claim("accuracy", 0.83, "accuracy")
-    found = comparison.describe_claim(claim, comparison.sum_up(values))
+    found = verdicts.describe_claim(claim, verdicts.sum_up(values))
     assert found["verdict"] == verdict
 
 
@@ -167,8 +176,13 @@ def test_lessons_follow_from_the_figures_alone():
     assert "fixed and none are level" in found and "best" not in found
     single = [make_record("fixed"), make_record("none", accuracy=0.9, collapsed=True)]
     found = " ".join(lessons.learn(rows_of(*single)))
-    assert "one seed each cannot tell that from chance" in found
+    assert "a single seed cannot tell that from chance" in found
     assert "1 of 2 runs predict one class only (none)" in found
+    # Its defect repeated, a variant stands beside no other; mended, it does.
+    chained = make_record("documented", flags="--as-documented", as_documented=True)
+    assert "best of" not in " ".join(lessons.learn(rows_of(*single[:1], chained)))
+    tested = make_record("none", accuracy=0.9) | {"split": "test"}
+    assert "best of" not in " ".join(lessons.learn(rows_of(*single[:1], tested)))
 
 
 def test_a_card_has_every_claim_of_every_variant(root):

@@ -15,7 +15,7 @@ from typing import Any
 
 from kbert import report
 from kbert.presets import is_same_preset
-from kbert.recipes import comparison
+from kbert.recipes import comparison, verdicts
 from kbert.recipes.experiment import Experiment, Variant
 from kbert.recipes.records import (
     BUILDS,
@@ -175,10 +175,10 @@ def _describe_missing(
     words += ["--data", "DATA", "--preset", preset]
     if variant.is_documented and experiment.has_defects(name):
         words.append("--as-documented")
-    nothing = comparison.sum_up(())
+    nothing = verdicts.sum_up(())
     return {
         "name": name,
-        "claims": [comparison.describe_claim(one, nothing) for one in variant.claims],
+        "claims": [verdicts.describe_claim(one, nothing) for one in variant.claims],
         "is_documented": variant.is_documented,
         "is_fallback": False,
         "differences": [],
@@ -262,7 +262,7 @@ def measure_times(results: Results) -> dict[str, float | None]:
         key = "cpu_seconds" if first["device"]["kind"] == "cpu" else "gpu_seconds"
         if row.name == experiment.default and is_whole and times[key] is None:
             seconds = [record["seconds"]["total"] for record in row.records]
-            times[key] = round(comparison.sum_up(seconds)["mean"], 1)
+            times[key] = round(verdicts.sum_up(seconds)["mean"], 1)
     return times
 
 

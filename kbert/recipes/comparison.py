@@ -8,13 +8,13 @@ from typing import Any
 
 from kbert import report
 from kbert.presets import EMBEDDED_PRESET, is_same_preset
-from kbert.recipes.experiment import Claim, Experiment, Settings, Variant
+from kbert.recipes.experiment import Experiment, Settings, Variant
 from kbert.recipes.flags import Flags
 from kbert.recipes.lessons import learn
-from kbert.report.wording import metric_name, spread
+from kbert.recipes.verdicts import NOTHING, describe_claim, describe_values, sum_up
+from kbert.report.wording import metric_name
 
 Record = Mapping[str, Any]
-_NOTHING: dict[str, Any] = {"mean": None, "sd": None, "n": 0}
 # Flags whose effect a record has in plain words elsewhere.
 _SAID_ELSEWHERE = {"data", "preset", "seed", "limit", "as-documented", "device"} | {
     one.name.replace("_", "-") for one in fields(Settings)
@@ -85,7 +85,7 @@ class Row:
         """
         return [
             describe_claim(
-                claim, _NOTHING if self.is_fallback else self.spread(claim.key)
+                claim, NOTHING if self.is_fallback else self.spread(claim.key)
             )
             for claim in self.variant.claims
         ]
@@ -98,13 +98,7 @@ class Row:
             rows`; empty where all is as documented.
         """
         first = self.records[0]
-        documented = self.variant.preset or self.experiment.preset
-        rows = self._describe_rows()
-        found = [rows] if rows else []
-        name = first["preset"]["name"]
-        if not is_same_preset(name, documented):
-            size = "smaller" if name == EMBEDDED_PRESET else "other"
-            found.insert(0, f"{size} encoder: {name}")
+        found = self._describe_means()
         if not first["as_documented"] and self.experiment.has_defects(self.name):
             found.append("the document's defects mended")
         frozen = first["settings"].get("frozen")
@@ -112,15 +106,46 @@ class Row:
             found.append(
                 f"{frozen} frozen layers in place of {self.variant.settings.frozen}"
             )
-        found += first["changed"]
-        found += [
+        return found + self._describe_changes()
+
+    @property
+    def circumstances(self) -> tuple[Any, ...]:
+        """What has to be alike in two variants whose figures are compared.
+
+        That a variant's own defect was mended does not set it apart from variants that
+        have none; that it was repeated does.
+        """
+        first = self.records[0]
+        has_defects = self.experiment.has_defects(self.name)
+        return (
+            self.is_fallback,
+            first["split"],
+            first["as_documented"] and has_defects,
+            *self._describe_means(),
+            *self._describe_changes(),
+        )
+
+    def _describe_means(self) -> list[str]:
+        """Say which encoder and data were not the document's."""
+        name = self.records[0]["preset"]["name"]
+        rows = self._describe_rows()
+        found = [rows] if rows else []
+        if not is_same_preset(name, self.variant.preset or self.experiment.preset):
+            size = "smaller" if name == EMBEDDED_PRESET else "other"
+            found.insert(0, f"{size} encoder: {name}")
+        return found
+
+    def _describe_changes(self) -> list[str]:
+        """Say what the user set, and where it ran."""
+        first = self.records[0]
+        flags = [
             f"--{flag} {value}".strip()
             for flag, value in read_flags(first["command"]).items()
             if flag not in {*_SAID_ELSEWHERE, self.experiment.flag}
         ]
-        if first["device"]["kind"] != "cpu":
-            found.append(f"on {first['device']['name']}")
-        return found
+        is_cpu = first["device"]["kind"] == "cpu"
+        device = [] if is_cpu else [f"on {first['device']['name']}"]
+        return [*first["changed"], *flags, *device]
 
     def _describe_rows(self) -> str | None:
         first = self.records[0]
@@ -208,67 +233,6 @@ def _describe_trial(
         "collapsed": record["collapsed"],
         "place": place(record),
     }
-
-
-def sum_up(values: Sequence[float]) -> dict[str, Any]:
-    """Sum values up.
-
-    Args:
-        values: any number of them.
-
-    Returns:
-        `mean` (`None` of none), `sd` (of the sample; `None` of fewer than two), `n`.
-    """
-    if not values:
-        return _NOTHING
-    sd = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "sd": sd, "n": len(values)}
-
-
-def describe_values(values: Sequence[float]) -> str:
-    """Write values as their mean and sample standard deviation.
-
-    Args:
-        values: at least one.
-
-    Returns:
-        Such as `0.812 ± 0.004`; one value stands alone.
-    """
-    return spread(sum_up(values))
-
-
-def describe_claim(claim: Claim, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Judge a measured figure by the documented one.
-
-    Args:
-        claim: what the document states.
-        found: of `sum_up`.
-
-    Returns:
-        `name`, `key`, `documented`, `note`, those of `found`, and `verdict`: `within
-        1 sd`, `equal`, `above by …`, `below by …` or, where nothing was measured,
-        empty.
-    """
-    return {
-        "name": claim.name,
-        "key": claim.key,
-        "documented": claim.value,
-        "note": claim.note,
-        **found,
-        "verdict": _judge(claim.value, found),
-    }
-
-
-def _judge(documented: float, found: Mapping[str, Any]) -> str:
-    if found["mean"] is None:
-        return ""
-    gap = found["mean"] - documented
-    if found["sd"] is not None and abs(gap) <= found["sd"]:
-        return "within 1 sd"
-    size = f"{abs(gap):,.3f}"
-    if not float(size.replace(",", "")):
-        return "equal"
-    return f"{'above' if gap > 0 else 'below'} by {size}"
 
 
 def read_flags(command: str) -> dict[str, str]:

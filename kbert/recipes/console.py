@@ -5,9 +5,10 @@ from typing import Any
 
 from kbert.callbacks import format_seconds
 from kbert.presets import count_parameters
-from kbert.recipes.comparison import Row, compare, describe_values
+from kbert.recipes.comparison import Row, compare
 from kbert.recipes.experiment import Experiment
 from kbert.recipes.trial import Trial
+from kbert.recipes.verdicts import describe_values
 from kbert.report import RunFolder
 from kbert.report.wording import metric_name, setting
 

@@ -31,8 +31,7 @@ def learn(rows: Sequence["Row"]) -> list[str]:
         )
     alike: dict[tuple, list[Row]] = {}
     for row in rows:
-        means = (row.is_fallback, *row.find_differences())
-        alike.setdefault(means, []).append(row)
+        alike.setdefault(row.circumstances, []).append(row)
     found += [
         sentence
         for group in alike.values()
@@ -117,7 +116,7 @@ def _compare_variants(rows: Sequence["Row"]) -> str | None:
         f"{metric_name(second.name)}, {gap:.3f} apart"
     )
     if first["sd"] is None or other["sd"] is None:
-        return f"{sentence}; one seed each cannot tell that from chance."
+        return f"{sentence}; a single seed cannot tell that from chance."
     largest = max(first["sd"], other["sd"])
     if gap > largest:
         return f"{sentence}, more than the larger sd ({largest:.3f})."
