@@ -551,32 +551,48 @@ def test_a_quantised_encoder_runs_as_keras_does():
 # === Dropout ===
 
 
+F32, BF16 = torch.float32, torch.bfloat16
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5])
-def test_dropout_keeps_its_share_and_the_scale_makes_up_for_it(rate):
+@pytest.mark.parametrize("dtype", [F32, BF16], ids=str)
+def test_dropout_keeps_its_share_and_the_scale_makes_up_for_it(rate, dtype):
     dropout = Dropout(rate, 3, CPU)
-    mask = dropout.draw((1000, 401))
+    mask = dropout.draw((1000, 401), dtype)
     deviation = (rate * (1 - rate) / mask.numel()) ** 0.5
-    assert mask.dtype == torch.bool and mask.shape == (1000, 401)
+    assert mask.dtype == dtype and mask.shape == (1000, 401)
+    assert mask.unique().tolist() == [0.0, 1.0]
     assert abs(float(mask.float().mean()) - (1 - rate)) < 5 * deviation
     assert dropout.scale == pytest.approx(1 / (1 - rate), rel=1e-4)
     values = dropout.apply(torch.full((100, 7), 2.0)).unique()
     np.testing.assert_allclose(values, [0.0, 2.0 * dropout.scale], rtol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+@pytest.mark.parametrize("dtype", [F32, BF16, torch.float16], ids=str)
+def test_marked_values_are_those_that_a_mask_drops(rate, dtype):
+    x = torch.rand(30, 7, 11).to(dtype)
+    x[0] = 0.0  # probabilities of padding
+    mask = Dropout(rate, 4, CPU).draw(tuple(x.shape), dtype)
+    marked = Dropout(rate, 4, CPU).mark(x.clone())
+    assert torch.equal(torch.relu(marked), x * mask)
+    assert torch.equal(marked.abs(), x)
+
+
 def test_no_place_of_a_mask_is_favoured():
     dropout, draws = Dropout(0.25, 5, CPU), 4000
-    kept = sum(dropout.draw((3, 37)).double() for _ in range(draws)) / draws
+    kept = sum(dropout.draw((3, 37), F32).double() for _ in range(draws)) / draws
     deviation = (0.25 * 0.75 / draws) ** 0.5
     assert float((kept - 0.75).abs().max()) < 5 * deviation
 
 
 def test_masks_differ_from_draw_to_draw_and_seed_to_seed():
     dropout, same, other = (Dropout(0.5, seed, CPU) for seed in (1, 1, 2))
-    first, second = dropout.draw((64, 64)), dropout.draw((64, 64))
-    for one, two in ((first, second), (first, other.draw((64, 64)))):
+    first, second = dropout.draw((64, 64), F32), dropout.draw((64, 64), F32)
+    for one, two in ((first, second), (first, other.draw((64, 64), F32))):
         # Independent halves agree in half of the places.
         assert abs(float((one == two).float().mean()) - 0.5) < 0.05
-    assert torch.equal(first, same.draw((64, 64)))
+    assert torch.equal(first, same.draw((64, 64), F32))
 
 
 def test_the_gradient_takes_the_mask_of_the_way_there():
@@ -639,8 +655,8 @@ def test_the_mean_over_many_attentions_is_the_attention_without_dropout(free):
 def test_each_layer_draws_masks_of_its_own(monkeypatch):
     masks, draw = [], Dropout.draw
 
-    def keep(self, shape):
-        masks.append(draw(self, shape))
+    def keep(self, shape, dtype):
+        masks.append(draw(self, shape, dtype))
         return masks[-1]
 
     monkeypatch.setattr(Dropout, "draw", keep)

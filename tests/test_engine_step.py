@@ -708,8 +708,8 @@ def test_two_runs_with_dropout_are_bit_identical():
 def test_every_step_of_an_epoch_draws_other_masks(monkeypatch):
     drawn, draw = [], Dropout.draw
 
-    def keep(self, shape):
-        drawn.append(draw(self, shape))
+    def keep(self, shape, dtype):
+        drawn.append(draw(self, shape, dtype))
         return drawn[-1]
 
     monkeypatch.setattr(Dropout, "draw", keep)

@@ -102,29 +102,30 @@ def _cast_bias(group: Group, like: torch.Tensor):
 
 
 def _attend_group(q, k, v, group: Group, dropout: Dropout | None):
-    """Return a group's outputs, probabilities and dropout mask."""
+    """Return a group's outputs and its probabilities, those that are dropped marked."""
     scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(2, 3))
     if group.bias is not None:
         scores += _cast_bias(group, q)
     probabilities = torch.softmax(scores, -1)
     if dropout is None:
-        return torch.matmul(probabilities, v), probabilities, None
-    mask = dropout.draw(tuple(scores.shape))
-    heads = torch.matmul(probabilities * mask, v).mul_(dropout.scale)
-    return heads, probabilities, mask
+        return torch.matmul(probabilities, v), probabilities
+    kept = torch.relu(dropout.mark(probabilities))
+    return torch.matmul(kept, v).mul_(dropout.scale), probabilities
 
 
-def _differentiate_group(q, k, v, probabilities, mask, d_heads, outputs):
-    """Write the gradients of a group's query, key and value into three tensors."""
+def _differentiate_group(q, k, v, probabilities, d_heads, outputs):
+    """Write the gradients of a group's query, key and value into three tensors.
+
+    Probabilities that were dropped have a minus sign; without dropout none has.
+    """
     d_q, d_k, d_v = outputs
-    d_probabilities = torch.matmul(d_heads, v.transpose(2, 3))
-    dropped = probabilities
-    if mask is not None:
-        dropped = probabilities * mask
-        d_probabilities *= mask
-    torch.matmul(dropped.transpose(2, 3), d_heads, out=d_v)
+    kept = torch.relu(probabilities)
+    torch.matmul(kept.transpose(2, 3), d_heads, out=d_v)
+    d_kept = torch.matmul(d_heads, v.transpose(2, 3))
+    # What reaches a probability of 0 is of no account: softmax multiplies by it.
+    d_probabilities = torch.ops.aten.threshold_backward(d_kept, probabilities, 0)
     d_scores = torch._softmax_backward_data(
-        d_probabilities, probabilities, -1, probabilities.dtype
+        d_probabilities, probabilities.abs(), -1, probabilities.dtype
     )
     d_scores *= q.shape[-1] ** -0.5
     torch.matmul(d_scores, k, out=d_q)
@@ -144,9 +145,9 @@ class _Attention(torch.autograd.Function):
         output = _empty_output(projected, query, packing, width)
         for group in packing.groups:
             q, k, v = _split(projected, query, group, num_heads)
-            heads, *kept = _attend_group(q, k, v, group, dropout)
+            heads, probabilities = _attend_group(q, k, v, group, dropout)
             _put_heads(heads, output, group, single=query is not None)
-            ctx.kept.append((q, k, v, *kept))
+            ctx.kept.append((q, k, v, probabilities))
         return output
 
     @staticmethod
@@ -157,7 +158,7 @@ class _Attention(torch.autograd.Function):
         d_query = None if query_shape is None else gradient.new_empty(query_shape)
         gradient = gradient * ctx.scale if ctx.scale != 1.0 else gradient
         for group, kept in zip(ctx.packing.groups, ctx.kept, strict=True):
-            q, k, v, probabilities, mask = kept
+            q, k, v, probabilities = kept
             if query_shape is None:
                 d_heads = _take_apart(gradient, group, ctx.num_heads, 1)[0]
                 parts = k.new_empty(3, *k.shape)
@@ -167,7 +168,7 @@ class _Attention(torch.autograd.Function):
                 d_heads = gradient[rows].view(q.shape)
                 d_q, parts = torch.empty_like(q), k.new_empty(2, *k.shape)
                 outputs = (d_q, *parts.unbind())
-            _differentiate_group(q, k, v, probabilities, mask, d_heads, outputs)
+            _differentiate_group(q, k, v, probabilities, d_heads, outputs)
             if d_query is not None:
                 d_query[rows] = outputs[0].flatten(1)
             _merge(parts, d_projected, group)

@@ -123,7 +123,9 @@ def _differentiate(linear, x, gradient, parts, wanted):
     if not any(wanted):
         return [None] * len(wanted)
     widths = [bias.numel() for _, bias in linear.layers]
-    d_biases = gradient.sum(0, dtype=torch.float32).split(widths)
+    # Summed in float32 and rounded once, as the products are. Asked for a float32
+    # result torch would first write the whole gradient out in float32.
+    d_biases = gradient.sum(0).float().split(widths)
     d_kernels = [x.t() @ part for part in parts]
     if len(d_kernels) < len(widths):
         d_kernels = d_kernels[0].split(widths, 1)
