@@ -175,6 +175,13 @@ def _describe_source(source: Any) -> Any:
     return str(source) if isinstance(source, Path) else "in memory"
 
 
+def _write_part(plan: Plan, name: str) -> Any:
+    """Return a part's flag: a share or path, 0 for none; a folder's own needs none."""
+    asked = _describe_source(getattr(plan.request, name))
+    is_own = asked is None and name in plan.splits.parts
+    return None if is_own else asked or 0
+
+
 def describe_device(model: "Model") -> dict[str, Any]:
     """Describe where the weights are, and what the products run in.
 
@@ -225,8 +232,8 @@ def write_command(plan: Plan) -> str:
         "text": request.text,
         "label": label if label is None or isinstance(label, str) else ",".join(label),
         "text-pair": request.text_pair,
-        "validation": _describe_source(request.validation) or 0,
-        "test": _describe_source(request.test) or 0,
+        "validation": _write_part(plan, "validation"),
+        "test": _write_part(plan, "test"),
         "limit": request.limit,
         **{k: v for k, v in request.reading.items() if not isinstance(v, bool)},
         "preset": None if plan.preset.name == EMBEDDED_PRESET else plan.preset.name,

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kbert.data.folders import find_parts
 from kbert.presets import EMBEDDED_PRESET, load_preset
 from kbert.runs.defaults import Settings, choose_counted, choose_settings, choose_share
 from kbert.tasks import Request, Task, find_task, guess_task
@@ -102,6 +102,7 @@ def build_plan(
         PresetError: the preset cannot be used.
         ValueError: the data or a setting cannot be used.
     """
+    asked = request
     found_task, request, findings = _find_task(request, task)
     if class_weight is not None and not found_task.balances:
         raise ValueError(
@@ -140,7 +141,8 @@ def build_plan(
     )
     for column in slices:  # refuses an unknown one before anything takes time
         splits.parts[plan.split].column(column)
-    return replace(plan, notices=tuple(_find_notices(plan)))
+    notices = [*_note_own_parts(found_task, asked), *_find_notices(plan)]
+    return replace(plan, notices=tuple(notices))
 
 
 def _find_task(request: Request, name: str | None) -> tuple[Task, Request, list[str]]:
@@ -158,7 +160,7 @@ def _find_task(request: Request, name: str | None) -> tuple[Task, Request, list[
             f"The task is {task.name}, since {why}; pass task= (--task) for another."
         )
     num_rows = 0 if table is None else len(table)
-    own = set(find_parts(request.source)) if table is not None else set()
+    own = task.find_own_parts(request.source)
     return task, _share(request, num_rows, own), findings
 
 
@@ -174,6 +176,27 @@ def _share(request: Request, num_rows: int, own: Collection[str]) -> Request:
             is_none = isinstance(asked, int | float) and asked == 0
             wanted[name] = None if is_none else asked
     return replace(request, **wanted)
+
+
+def _note_own_parts(task: Task, asked: Request) -> list[str]:
+    """Say what becomes of parts that a source brings itself where a share is asked."""
+    notes = []
+    for name, own in task.find_own_parts(asked.source).items():
+        share = getattr(asked, name, None)
+        if not isinstance(share, int | float):
+            continue
+        place = f"own {Path(own).name}" if isinstance(own, str | Path) else "own part"
+        if share and task.has_columns:
+            notes.append(
+                f"The source's {place} is not used: the {name} part is a share of "
+                f"{share:g} of the training rows, as was asked for (--{name})."
+            )
+        else:
+            notes.append(
+                f"The {name} part is the source's {place}, so --{name} {share:g} "
+                "changes nothing; pass the training file alone to do without it."
+            )
+    return notes
 
 
 def _choose(

@@ -10,6 +10,7 @@ from kbert.report import RunFolder
 from kbert.runs.plan import ALL, Plan, build_plan
 from kbert.runs.trained import TrainedRun
 from kbert.tasks import Request
+from kbert.tasks.task import PAIRED
 from kbert.writing import undisturbed
 
 if TYPE_CHECKING:
@@ -201,6 +202,8 @@ def build_model(plan: Plan) -> "Model":
         training.freeze(model)
     elif plan.frozen:
         training.freeze(model, int(plan.frozen), embeddings=True)
+    if plan.task.has_columns and plan.request.text_pair is not None:
+        model.metadata[PAIRED] = True
     plan.task.prepare(model, plan.splits.train)
     return model
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from kbert.evaluation.answers import measure_answers, score_answer
 from kbert.tasks.answer_data import (
+    SUFFIXES,
     Questions,
     is_squad,
     load_questions,
     read_questions,
 )
-from kbert.tasks.parts import TaskSplits
+from kbert.tasks.parts import TaskSplits, find_sources
 from kbert.tasks.task import NUM_MISTAKES, Request, Task
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ class AnswerQuestions(Task):
     def load(self, request: Request) -> TaskSplits:
         """Read, check and split questions; see `load_questions`."""
         return load_questions(request)
+
+    def find_own_parts(self, source: Any) -> dict[str, Any]:
+        """Find a folder's files of questions; see `Task`."""
+        return find_sources(source, None, None, SUFFIXES)[0]
 
     def read_records(
         self, path: Path, reading: Mapping[str, Any]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from kbert.data.folders import find_parts
+
 if TYPE_CHECKING:
     import keras
     import pyarrow as pa
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 LAYOUT = ("encoding", "columns", "delimiter", "quoting")
 READ_ALIKE = (*LAYOUT, "separator")
 NUM_MISTAKES = 20  # that a report shows
+PAIRED = "paired"  # in a model's `metadata`: it was trained on pairs of texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +124,21 @@ class Task(ABC):
         Raises:
             ValueError: the data do not fit the task; the sentence says how.
         """
+
+    def find_own_parts(self, source: Any) -> dict[str, Any]:
+        """Find the parts that a source brings itself, such as a folder's files.
+
+        Args:
+            source: as in a request.
+
+        Returns:
+            Part name to its source; `train` at least.
+
+        Raises:
+            FileNotFoundError: a folder has no train file.
+            ValueError: a mapping has no `train`.
+        """
+        return find_parts(source)
 
     def read(self, request: Request) -> Any:
         """Read one part whole, such as rows to evaluate a model on.

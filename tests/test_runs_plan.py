@@ -1,0 +1,68 @@
+"""What is decided and said before a training begins."""
+
+import pandas as pd
+import pytest
+import tiny
+
+import kbert
+from kbert.runs import console
+from kbert.runs.outcome import write_command
+from kbert.runs.plan import Plan, build_plan
+from kbert.runs.training import build_model
+from kbert.tasks import Request
+
+TEXTS, LABELS = tiny.write_texts(60)
+TABLE = pd.DataFrame({"text": TEXTS, "label": LABELS})
+PAIRS = TABLE.assign(other=TEXTS[::-1])
+
+
+def plan(source, task=None, *, epochs=None, data=None, **options) -> Plan:
+    settings = {"frozen": None, "class_weight": None, "precision": "float32"}
+    settings |= {"long_text": None, "slices": (), "chosen": {"epochs": epochs}}
+    request = Request(
+        source=source, **{"validation": None, "test": None, **(data or {})}
+    )
+    return build_plan(request, task, tiny.build_preset(), **settings | options)
+
+
+def write_words(path) -> None:
+    lines = [f"{word} {'B-X' if len(word) > 4 else 'O'}" for word in TEXTS[0].split()]
+    path.write_text("\n".join([*lines, ""] * 20), "utf-8")
+
+
+def test_a_folders_own_part_and_a_share_that_was_asked_for_are_both_said(tmp_path):
+    for name in ("train", "test"):
+        write_words(tmp_path / f"{name}.txt")
+    for share in (0.2, 0):
+        found = plan(tmp_path, "tag", data={"test": share})
+        assert len(found.splits.test) == 20
+        assert f"own test.txt, so --test {share:g} changes nothing" in found.notices[0]
+    found = plan(tmp_path, "tag")  # nothing was asked for
+    assert len(found.splits.test) == 20 and not found.notices
+    assert "--test" not in write_command(found)
+    table = tmp_path / "table"
+    table.mkdir()
+    for name in ("train", "test"):
+        TABLE.to_csv(table / f"{name}.csv", index=False)
+    found = plan(table, data={"test": 0.2})
+    assert len(found.splits.test) == 12
+    assert "own test.csv is not used: the test part is a share" in found.notices[0]
+
+
+def test_the_settings_say_when_training_ends_early(capsys):
+    console.announce(plan(TABLE, epochs=8))
+    assert (
+        "at most 8 epochs (ends after 4 without a better one)"
+        in capsys.readouterr().out
+    )
+    console.announce(plan(TABLE, epochs=8, data={"validation": 0}))
+    shown = capsys.readouterr().out
+    assert "Settings  8 epochs, batch" in shown and "better" not in shown
+
+
+def test_a_model_of_pairs_is_explained_with_both_texts():
+    model = build_model(plan(PAIRS, data={"text": "text", "text_pair": "other"}))
+    with pytest.raises(
+        ValueError, match="one text was given; give the second too: --t"
+    ):
+        kbert.explain(model, "the film is bad")
