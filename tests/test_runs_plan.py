@@ -6,7 +6,7 @@ import tiny
 
 import kbert
 from kbert.runs import console
-from kbert.runs.outcome import write_command
+from kbert.runs.outcome import describe_plan, write_command
 from kbert.runs.plan import Plan, build_plan
 from kbert.runs.training import build_model
 from kbert.tasks import Request
@@ -66,3 +66,21 @@ def test_a_model_of_pairs_is_explained_with_both_texts():
         ValueError, match="one text was given; give the second too: --t"
     ):
         kbert.explain(model, "the film is bad")
+
+
+def test_windows_are_as_asked_and_stored():
+    asked = {"window_overlap": 3, "window_pooling": "max", "max_windows": None}
+    found = plan(TABLE, long_text="windows", windows=asked)
+    model = build_model(found)
+    assert model.preprocessor.windows.overlap == 3
+    stored = describe_plan(found, model)
+    assert (stored["window_overlap"], stored["window_pooling"]) == (3, "max")
+    assert stored["max_windows"] == 8
+    command = write_command(found)
+    assert "--window-overlap 3 --window-pooling max" in command
+    assert "--max-windows" not in command
+    assert "window_overlap" not in describe_plan(plan(TABLE), build_model(plan(TABLE)))
+    with pytest.raises(ValueError, match="window_overlap must be .* received 99"):
+        plan(TABLE, long_text="windows", windows={"window_overlap": 99})
+    with pytest.raises(ValueError, match=r"\(--window-pooling\) is for long_text='wi"):
+        plan(TABLE, windows={"window_pooling": "max"})

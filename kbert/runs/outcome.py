@@ -159,12 +159,25 @@ def describe_plan(plan: Plan, model: "Model") -> dict[str, Any]:
         "preset": plan.preset.name,
         **asdict(plan.settings),
         "long_text": plan.long_text,
+        **_describe_windows(model),
         "slices": list(plan.slices) or None,
         "freeze": plan.frozen,
         "class_weight": plan.class_weight,
         "precision": str(model.backbone.compute_precision).split(".")[-1],
         "seed": request.seed,
         "label_names": list(plan.splits.label_names),
+    }
+
+
+def _describe_windows(model: "Model") -> dict[str, Any]:
+    """Return how a model reads long texts in windows, where it does."""
+    windows = model.preprocessor and model.preprocessor.windows
+    if not windows:
+        return {}
+    return {
+        "window_overlap": windows.overlap,
+        "window_pooling": model.get_layer("window_pooling").mode,
+        "max_windows": windows.most,
     }
 
 
@@ -244,6 +257,7 @@ def write_command(plan: Plan) -> str:
         "class-weight": plan.class_weight,
         "freeze": plan.frozen,
         "long-text": plan.long_text,
+        **plan.windows,
         "precision": None if plan.precision == "auto" else plan.precision,
         "seed": request.seed,
     }

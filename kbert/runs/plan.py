@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kbert.long_texts import resolve_windows
 from kbert.presets import EMBEDDED_PRESET, load_preset
 from kbert.runs.defaults import Settings, choose_counted, choose_settings, choose_share
 from kbert.tasks import Request, Task, find_task, guess_task
@@ -31,6 +32,7 @@ class Plan:
         class_weight: as `Model.fit` takes it.
         precision: format of the matrix products.
         long_text: what is read of texts that are too long; `None`: as the task does.
+        windows: settings of `kbert.build_classifier` for them that the user has made.
         slices: columns whose values the report measures one by one.
         findings: sentences on what was guessed about the data, such as columns.
         notices: sentences that head the report.
@@ -45,6 +47,7 @@ class Plan:
     class_weight: Any
     precision: str
     long_text: str | None
+    windows: Mapping[str, Any]
     slices: tuple[str, ...]
     findings: tuple[str, ...]
     notices: tuple[str, ...]
@@ -79,6 +82,7 @@ def build_plan(
     long_text: str | None,
     slices: Sequence[str],
     chosen: Mapping[str, Any],
+    windows: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Read the data and decide what the user has left open.
 
@@ -93,6 +97,7 @@ def build_plan(
         long_text: what is read of texts that are too long.
         slices: columns whose values the report measures one by one.
         chosen: fields of `Settings` that the user has set; `None` is unset.
+        windows: settings of `kbert.build_classifier` for windows, likewise.
 
     Returns:
         The plan.
@@ -104,25 +109,8 @@ def build_plan(
     """
     asked = request
     found_task, request, findings = _find_task(request, task)
-    if class_weight is not None and not found_task.balances:
-        raise ValueError(
-            f"class_weight (--class-weight) is for classes; the task {found_task.name} "
-            f"has none. Leave it out."
-        )
-    if slices and not found_task.has_trust:
-        raise ValueError(
-            f"slices (--slice) are for classes and labels; the task {found_task.name} "
-            "has none. Leave them out."
-        )
-    if long_text is not None and long_text not in found_task.long_texts:
-        can = ", ".join(found_task.long_texts)
-        raise ValueError(
-            f"the task {found_task.name} cannot read long texts by {long_text!r}; "
-            f"long_text (--long-text) can be {can}."
-            if can
-            else f"the task {found_task.name} reads long texts in windows of its own; "
-            "leave long_text (--long-text) out."
-        )
+    windows = {k: v for k, v in (windows or {}).items() if v is not None}
+    _check_options(found_task, class_weight, slices, long_text, windows)
     encoder = load_preset(EMBEDDED_PRESET if preset is None else preset)
     splits = found_task.load(request)
     plan = Plan(
@@ -135,14 +123,53 @@ def build_plan(
         class_weight=class_weight,
         precision=precision,
         long_text=long_text,
+        windows=windows,
         slices=tuple(slices),
         findings=tuple(findings),
         notices=(),
     )
+    if long_text == "windows":  # refuses wrong ones before anything takes time
+        sizes = windows.get("window_overlap"), windows.get("max_windows")
+        resolve_windows(long_text, plan.settings.max_length, *sizes)
     for column in slices:  # refuses an unknown one before anything takes time
         splits.parts[plan.split].column(column)
     notices = [*_note_own_parts(found_task, asked), *_find_notices(plan)]
     return replace(plan, notices=tuple(notices))
+
+
+def _check_options(
+    task: Task,
+    class_weight: Any,
+    slices: Sequence[str],
+    long_text: str | None,
+    windows: Mapping[str, Any],
+) -> None:
+    """Refuse what the task cannot do."""
+    if class_weight is not None and not task.balances:
+        raise ValueError(
+            f"class_weight (--class-weight) is for classes; the task {task.name} "
+            f"has none. Leave it out."
+        )
+    if slices and not task.has_trust:
+        raise ValueError(
+            f"slices (--slice) are for classes and labels; the task {task.name} "
+            "has none. Leave them out."
+        )
+    if long_text is not None and long_text not in task.long_texts:
+        can = ", ".join(task.long_texts)
+        raise ValueError(
+            f"the task {task.name} cannot read long texts by {long_text!r}; "
+            f"long_text (--long-text) can be {can}."
+            if can
+            else f"the task {task.name} reads long texts in windows of its own; "
+            "leave long_text (--long-text) out."
+        )
+    if long_text != "windows":
+        for name in windows:
+            raise ValueError(
+                f"{name} (--{name.replace('_', '-')}) is for long_text='windows' "
+                "(--long-text windows); pass that too, or leave it out."
+            )
 
 
 def _find_task(request: Request, name: str | None) -> tuple[Task, Request, list[str]]:

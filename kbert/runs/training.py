@@ -40,6 +40,9 @@ def train(
     device: str = "auto",
     limit: int | None = None,
     long_text: str | None = None,
+    window_overlap: int | None = None,
+    window_pooling: str | None = None,
+    max_windows: int | None = None,
     slices: Sequence[str] = (),
     **reading: Any,
 ) -> TrainedRun:
@@ -71,6 +74,11 @@ def train(
         limit: most rows to use of each source.
         long_text: what is read of texts longer than `max_length`: `truncate`,
             `head-tail` or `windows`; `None`: `truncate`.
+        window_overlap: tokens that neighbouring windows share; `None`: a quarter of
+            `max_length`.
+        window_pooling: `mean` or `max` of a class's logit over the windows of a text;
+            `None`: `mean`.
+        max_windows: most windows a text; `None`: 8.
         slices: columns whose values the report measures one by one.
         **reading: further arguments of `kbert.load_splits`, such as `delimiter`.
 
@@ -112,6 +120,11 @@ def train(
         class_weight=class_weight,
         precision=precision,
         long_text=long_text,
+        windows={
+            "window_overlap": window_overlap,
+            "window_pooling": window_pooling,
+            "max_windows": max_windows,
+        },
         slices=slices,
         chosen={
             "epochs": epochs,
@@ -197,6 +210,7 @@ def build_model(plan: Plan) -> "Model":
         max_length=settings.max_length,
         precision=plan.precision,
         **({} if plan.long_text is None else {"long_text": plan.long_text}),
+        **plan.windows,
     )
     if plan.frozen == ALL:
         training.freeze(model)
