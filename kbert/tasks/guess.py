@@ -14,7 +14,7 @@ import pyarrow as pa
 from kbert.data.files import JSON_SUFFIXES
 from kbert.tasks.columns import complete, look
 from kbert.tasks.table import find_task
-from kbert.tasks.tag_data import CONLL_SUFFIXES
+from kbert.tasks.tag_data import CONLL_SUFFIXES, WORD_FIELDS
 from kbert.tasks.task import Request, Task
 
 SEPARATORS = (";", "|", ",")
@@ -120,9 +120,12 @@ def _guess_by_json(head: str) -> tuple[str, str] | None:
     except ValueError:
         return None
     lists = [k for k, v in row.items() if _is_list(v)] if isinstance(row, dict) else []
-    if len(lists) >= 2 and len({len(row[name]) for name in lists[:2]}) == 1:
-        return "tag", f"its rows have the lists {lists[0]!r} and {lists[1]!r}"
-    return None
+    if len(lists) < 2 or len(row[lists[0]]) != len(row[lists[1]]):
+        return None
+    tags = [k for k in lists if row[k] and all(map(_TAG.fullmatch, map(str, row[k])))]
+    if not tags and not set(lists) & set(WORD_FIELDS):
+        return None  # lists of other things, such as labels
+    return "tag", f"its rows have the lists {lists[0]!r} and {lists[1]!r}"
 
 
 def _is_list(value: Any) -> bool:

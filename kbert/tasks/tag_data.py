@@ -19,7 +19,7 @@ _JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 CONLL_SUFFIXES = (".txt", ".conll", ".bio", ".iob")
 SUFFIXES = (*CONLL_SUFFIXES, ".tsv", *_JSON_SUFFIXES)
 _DOCUMENT = "-DOCSTART-"
-_WORD_FIELDS = ("tokens", "words")
+WORD_FIELDS = ("tokens", "words")
 _TAG_FIELDS = ("tags", "ner_tags", "labels")
 _PREFIX_ORDER = "BIELSU"
 
@@ -293,7 +293,7 @@ def _read_json(
             raise ValueError(f"{where} is no JSON object; write one object a line.")
         if names is None:
             tag_name = _choose_field(row, label, _TAG_FIELDS, where, optional=True)
-            names = _choose_field(row, text, _WORD_FIELDS, where), tag_name
+            names = _choose_field(row, text, WORD_FIELDS, where), tag_name
         for name in names:
             if name is not None and name not in row:
                 raise ValueError(f"{where} has no field {name!r}; add it.")
@@ -341,7 +341,7 @@ def _read_object(
     name = f"the {type(source).__name__}"
     columns = getattr(source, "column_names", getattr(source, "columns", None))
     if columns is not None:
-        text = _choose_field(list(columns), text, _WORD_FIELDS, name)
+        text = _choose_field(list(columns), text, WORD_FIELDS, name)
         label = _choose_field(list(columns), label, _TAG_FIELDS, name, optional=True)
         words = [list(row) for row in source[text]]
         tags = _read_tags(source, label)
