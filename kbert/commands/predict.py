@@ -21,6 +21,7 @@ class Flags:
     text: str | None = None  # column of the texts; else as in training
     text_pair: str | None = None  # column of the second texts; else as in training
     batch_size: int = 32  # texts a batch
+    int8: bool = False  # multiply in 8 bits on a CPU, and say what that changes
     json: bool = False  # print one JSON object: counts, or the rows without --out
     layout: Layout = field(default_factory=Layout)
 
@@ -52,6 +53,7 @@ def run(flags: Flags) -> None:
     given = {name: value for name, value in vars(flags).items() if value is not None}
     given |= given.pop("layout").to_reading()
     is_json = given.pop("json")
+    given["quantize"] = "int8" if given.pop("int8") else None
     out = given.pop("out", None if is_json else "-")
     with reserving(is_json):
         found = predict(given.pop("run"), given.pop("file"), out, **given)

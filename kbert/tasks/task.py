@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # What of `reading` holds for any file like the training one; the rest is of the split.
 LAYOUT = ("encoding", "columns", "delimiter", "quoting")
 READ_ALIKE = (*LAYOUT, "separator")
+_READING = (*READ_ALIKE, "stratify", "drop")
 NUM_MISTAKES = 20  # that a report shows
 PAIRED = "paired"  # in a model's `metadata`: it was trained on pairs of texts
 
@@ -51,6 +52,15 @@ class Request:
     limit: int | None = None
     label_names: Sequence[str] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse an argument that no task reads: it would be ignored in silence."""
+        for name in self.reading:
+            if name not in _READING:
+                raise TypeError(
+                    f"there is no argument {name!r}; data are read with "
+                    f"{', '.join(_READING)}."
+                )
 
     @property
     def layout(self) -> dict[str, Any]:
