@@ -26,6 +26,7 @@ _MOST_SINGLE = 0.05  # share of labels that only one of the rows looked at has
 _SEEN_ROWS = 5000  # enough to tell what a column holds
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
 _TAG = re.compile(r"O|[BIESLU]-\S+")
+_LEAST_TAGGED = 0.9  # share of lines: a few with faults hide no CoNLL file
 _HEAD_CHARACTERS = 100_000
 
 
@@ -109,7 +110,8 @@ def guess_by_format(request: Request) -> tuple[str, str] | None:
 def _is_conll(head: str) -> bool:
     lines = [line.split() for line in head.splitlines()[:-1] or head.splitlines()]
     rows = [fields for fields in lines if fields and fields[0] != "-DOCSTART-"]
-    return bool(rows) and all(len(f) > 1 and _TAG.fullmatch(f[-1]) for f in rows)
+    tagged = sum(len(f) > 1 and bool(_TAG.fullmatch(f[-1])) for f in rows)
+    return bool(rows) and tagged >= _LEAST_TAGGED * len(rows)
 
 
 def _guess_by_json(head: str) -> tuple[str, str] | None:
