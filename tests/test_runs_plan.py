@@ -6,9 +6,11 @@ import tiny
 
 import kbert
 from kbert.runs import console
+from kbert.runs.label_check import find_label_errors
 from kbert.runs.outcome import describe_plan, write_command
 from kbert.runs.plan import Plan, build_plan
 from kbert.runs.training import build_model
+from kbert.runs.trust import check_data
 from kbert.tasks import Request
 
 TEXTS, LABELS = tiny.write_texts(60)
@@ -84,3 +86,26 @@ def test_windows_are_as_asked_and_stored():
         plan(TABLE, long_text="windows", windows={"window_overlap": 99})
     with pytest.raises(ValueError, match=r"\(--window-pooling\) is for long_text='wi"):
         plan(TABLE, windows={"window_pooling": "max"})
+
+
+@pytest.mark.slow
+def test_labels_that_are_likely_wrong_are_said_first_and_are_in_the_report(capsys):
+    pytest.importorskip("cleanlab")
+    wrong = TABLE.assign(
+        label=[1 - n if row < 4 else n for row, n in enumerate(LABELS)]
+    )
+    asked = plan(wrong, check_labels=True, data={"validation": 0, "test": 0})
+    found = find_label_errors(asked)
+    shown = capsys.readouterr().out
+    rows = found.label_errors.rows["train"].tolist()
+    assert f"Labels    {len(rows)} rows (" in shown and f"train {rows[0]} (lab" in shown
+    checks, _ = check_data(found, build_model(found))
+    (check,) = (one for one in checks if one["kind"] == "label_errors")
+    assert [one["row"] for one in check["rows"]] == rows
+    assert write_command(found).endswith("--check-labels")
+
+
+def test_labels_of_scores_are_not_checked():
+    scores = TABLE.assign(label=[n / 7 for n in range(60)])
+    with pytest.raises(ValueError, match="for classes; the task regress has none"):
+        plan(scores, check_labels=True)

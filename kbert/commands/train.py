@@ -39,6 +39,7 @@ class Flags:
     window_overlap: int | None = None  # tokens that windows share; else a quarter
     window_pooling: Literal["mean", "max"] | None = None  # of logits; else mean
     max_windows: int | None = None  # of a text; else 8
+    check_labels: bool = False  # first rank rows whose label is likely wrong
     slice: UseAppendAction[tuple[str, ...]] = ()  # column to measure the values of
     no_stratify: bool = False  # split at random, whatever the labels
     json: bool = False  # print one JSON object with the figures and the folder

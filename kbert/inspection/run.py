@@ -149,13 +149,17 @@ def inspect(
     if check_labels:
         inspection = _add_label_errors(inspection, origin.rows, chosen, seed)
     said = [note for part in origin.parts.values() for note in _list_notes(part)]
-    return replace(inspection, guesses=(*guessed, *said), _origin=origin)
+    guesses = (*guessed, *dict.fromkeys(said))
+    return replace(inspection, guesses=guesses, _origin=origin)
 
 
 def _list_notes(part: Any) -> tuple[str, ...]:
+    no_table = "fix (--fix) writes tables only, so correct the file itself."
     if isinstance(part, Sentences):
-        return ("Rows are sentences; tags are counted by word.",)
-    return getattr(part, "notes", ())
+        return (f"Rows are sentences, and tags are counted by word; {no_table}",)
+    if isinstance(part, Questions):
+        return (f"Rows are questions; {no_table}",)
+    return part.notes
 
 
 def inspect_splits(
@@ -165,11 +169,11 @@ def inspect_splits(
     near_duplicates: float | None = NEAR,
     languages: bool = True,
     seed: int = 42,
+    label_errors: Finding | None = None,
 ) -> Inspection:
     """Find what is wrong with splits that were read, for the report of a run.
 
-    Rows that `load_splits` dropped are gone; its own `findings` tell of them. Labels
-    are not checked.
+    Rows that `load_splits` dropped are gone; its own `findings` tell of them.
 
     Args:
         splits: the parts, of any task.
@@ -177,11 +181,12 @@ def inspect_splits(
         near_duplicates: as for `inspect`.
         languages: whether to tell the texts' languages.
         seed: of hash functions and samples.
+        label_errors: what `check_labels` has found in them.
 
     Returns:
         What was found; it cannot be fixed, since it is no file.
     """
-    return _inspect_rows(
+    found = _inspect_rows(
         splits.parts,
         to_rows(splits.parts),
         splits.source,
@@ -191,6 +196,9 @@ def inspect_splits(
         seed=seed,
         notes=[],
     )
+    if label_errors is None:
+        return found
+    return replace(found, findings=_sort([*found.findings, label_errors]))
 
 
 # === Arguments ===

@@ -161,6 +161,7 @@ def describe_plan(plan: Plan, model: "Model") -> dict[str, Any]:
         "long_text": plan.long_text,
         **_describe_windows(model),
         "slices": list(plan.slices) or None,
+        "check_labels": plan.check_labels or None,
         "freeze": plan.frozen,
         "class_weight": plan.class_weight,
         "precision": str(model.backbone.compute_precision).split(".")[-1],
@@ -268,6 +269,8 @@ def write_command(plan: Plan) -> str:
     for name, value in request.reading.items():
         if isinstance(value, bool) and (name, value) != ("stratify", True):
             words.append(f"--{'' if value else 'no-'}{name}")
+    if plan.check_labels:
+        words.append("--check-labels")
     for column in plan.slices:
         words += ["--slice", column]
     return shlex.join(words)

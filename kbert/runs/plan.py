@@ -13,6 +13,7 @@ from kbert.tasks.columns import complete, look
 from kbert.tasks.guess import guess_by_format
 
 if TYPE_CHECKING:
+    from kbert.inspection import Finding
     from kbert.presets import Preset
 
 ALL = "all"
@@ -36,6 +37,8 @@ class Plan:
         slices: columns whose values the report measures one by one.
         findings: sentences on what was guessed about the data, such as columns.
         notices: sentences that head the report.
+        check_labels: whether labels that are likely wrong are looked for first.
+        label_errors: what was found then.
     """
 
     task: Task
@@ -51,6 +54,8 @@ class Plan:
     slices: tuple[str, ...]
     findings: tuple[str, ...]
     notices: tuple[str, ...]
+    check_labels: bool = False
+    label_errors: "Finding | None" = None
 
     @property
     def split(self) -> str:
@@ -83,6 +88,7 @@ def build_plan(
     slices: Sequence[str],
     chosen: Mapping[str, Any],
     windows: Mapping[str, Any] | None = None,
+    check_labels: bool = False,
 ) -> Plan:
     """Read the data and decide what the user has left open.
 
@@ -98,6 +104,7 @@ def build_plan(
         slices: columns whose values the report measures one by one.
         chosen: fields of `Settings` that the user has set; `None` is unset.
         windows: settings of `kbert.build_classifier` for windows, likewise.
+        check_labels: whether labels that are likely wrong are looked for first.
 
     Returns:
         The plan.
@@ -111,6 +118,11 @@ def build_plan(
     found_task, request, findings = _find_task(request, task)
     windows = {k: v for k, v in (windows or {}).items() if v is not None}
     _check_options(found_task, class_weight, slices, long_text, windows)
+    if check_labels and not found_task.balances:
+        raise ValueError(
+            f"check_labels (--check-labels) is for classes; the task {found_task.name} "
+            "has none. Leave it out."
+        )
     encoder = load_preset(EMBEDDED_PRESET if preset is None else preset)
     splits = found_task.load(request)
     plan = Plan(
@@ -127,6 +139,7 @@ def build_plan(
         slices=tuple(slices),
         findings=tuple(findings),
         notices=(),
+        check_labels=check_labels,
     )
     if long_text == "windows":  # refuses wrong ones before anything takes time
         sizes = windows.get("window_overlap"), windows.get("max_windows")

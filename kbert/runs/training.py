@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kbert.report import RunFolder
+from kbert.runs.label_check import find_label_errors
 from kbert.runs.plan import ALL, Plan, build_plan
 from kbert.runs.trained import TrainedRun
 from kbert.tasks import Request
@@ -44,6 +45,7 @@ def train(
     window_pooling: str | None = None,
     max_windows: int | None = None,
     slices: Sequence[str] = (),
+    check_labels: bool = False,
     **reading: Any,
 ) -> TrainedRun:
     """Train a model on labelled texts, measure it and write its run folder.
@@ -80,6 +82,8 @@ def train(
             `None`: `mean`.
         max_windows: most windows a text; `None`: 8.
         slices: columns whose values the report measures one by one.
+        check_labels: rank training rows by how likely their label is wrong, as
+            `kbert.inspect` does, before training.
         **reading: further arguments of `kbert.load_splits`, such as `delimiter`.
 
     Returns:
@@ -126,6 +130,7 @@ def train(
             "max_windows": max_windows,
         },
         slices=slices,
+        check_labels=check_labels,
         chosen={
             "epochs": epochs,
             "batch_size": batch_size,
@@ -135,6 +140,7 @@ def train(
     )
     console.announce(plan)
     with use_device(device):
+        plan = find_label_errors(plan)
         folder = RunFolder.create(out, recipe=plan.task.name)
         return _run(plan, folder, started)
 
