@@ -123,10 +123,11 @@ def inspect(
     named = (text, label, text_pair, unlabelled)
     given = {name: getattr(layout, name) for name in LAYOUT}
     given = {name: value for name, value in given.items() if value is not None}
+    notes: list[str] = []
     name, guessed = find_task_name(source, task, given)
     if name in ("tag", "answer"):
         parts, words = read_words(name, source, (validation, test), named, given)
-        origin, notes = Origin(parts, to_rows(parts), {"train": source}, None), []
+        origin = Origin(parts, to_rows(parts), {"train": source}, None)
     else:
         reading, more = find_reading(source, named, layout, name)
         guessed = [*guessed, *more]

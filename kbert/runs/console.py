@@ -68,7 +68,8 @@ def announce(plan: Plan) -> None:
 def _describe_epochs(plan: Plan) -> str:
     epochs, patience = plan.settings.epochs, plan.settings.patience
     if plan.splits.validation is None or patience >= epochs:
-        return f"{epochs} epochs"  # nothing ends them early
+        # nothing ends them early
+        return "1 epoch" if epochs == 1 else f"{epochs} epochs"
     return f"at most {epochs} epochs (ends after {patience} without a better one)"
 
 
