@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kbert import cli
-from kbert.commands import inspect, train
+from kbert.commands import inspect, predict, train
 from kbert.commands.main import main as kbert_command
 from kbert.recipes import command, tweets
 
@@ -123,7 +123,7 @@ def test_the_commands_on_own_data_print_what_the_readme_shows(tmp_path, monkeypa
 
 def test_every_flag_in_the_readme_exists():
     known = set(cli.find_flags(command.build_config(tweets.EXPERIMENT)))
-    for flags in (train.Flags, inspect.Flags):
+    for flags in (train.Flags, inspect.Flags, predict.Flags):
         known |= set(cli.find_flags(flags))
     known |= {"--help", "--debug", "--extra-index-url"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README)) <= known
