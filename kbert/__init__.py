@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     from kbert.inspection import inspect
     from kbert.models import Model, build_classifier, load_backbone, load_model
     from kbert.presets import PresetError, list_presets, load_preset
-    from kbert.runs import TrainedRun, evaluate, load_run, predict, train
+    from kbert.runs import (
+        TrainedRun,
+        evaluate,
+        load_run,
+        predict,
+        train,
+        write_report,
+    )
     from kbert.text import Preprocessor
     from kbert.training import adamw, freeze, set_seed, unfreeze
 
@@ -74,6 +81,7 @@ __all__ = [
     "train",
     "training",
     "unfreeze",
+    "write_report",
 ]
 
 _MODULE_OF = {
@@ -101,6 +109,7 @@ _MODULE_OF = {
     "set_seed": "training",
     "train": "runs",
     "unfreeze": "training",
+    "write_report": "runs",
 }
 
 

@@ -468,9 +468,16 @@ def test_an_unclosed_quote_is_refused_wherever_it_opens(write, end):
     message = refusal(load_splits, last)
     assert "row 1" in message and "close the quote" in message
     assert load_split(last, quoting=False).texts == ["a", '"b', "c"]
+    if end:  # nothing behind the quote but the line's end
+        assert "close the quote" in refusal(
+            load_split, write("c.csv", f'text\na\n"{end}')
+        )
 
 
-@pytest.mark.parametrize("last", ['""', '" "', '"a"', '"a""b"', 'a"', '"x\n"', '""""'])
+@pytest.mark.parametrize(
+    "last",
+    ['""', '" "', '"a"', '"a""b"', 'a"', '"x\n"', '"\n"', '"\r\n"', '"\n\n"', '""""'],
+)
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
 def test_a_closed_quote_at_the_end_is_no_unclosed_one(write, last, end):
     assert len(load_split(write("a.csv", f"label,text\n1,a\n0,{last}{end}"))) == 2

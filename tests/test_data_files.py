@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kbert.data import load_split, load_splits
+from kbert.data import find_columns, load_split, load_splits
 from kbert.data.delimiters import MARKS, guess_delimiter
 from kbert.data.labels import note_classes
 
@@ -64,6 +64,20 @@ def test_delimiters_are_guessed_and_said(write, name, mark):
         (note,) = splits.notes
         assert MARKS[mark] in note and name in note and "--delimiter" in note
         assert splits.train.notes == splits.notes
+
+
+@pytest.mark.parametrize("line", ["sep=;\n", '"SEP=;"\r\n', "\ufeffsep=;\r\n"])
+def test_the_line_that_excel_writes_first_names_the_delimiter(write, line):
+    rows = "".join(f"{n},5;{n % 2};note\n" for n in range(6))  # commas would fit too
+    path = write("a.csv", f"{line}text;label;more\n{rows}")
+    split = load_split(path, text="text", label="label")
+    assert split.texts == [f"{n},5" for n in range(6)] and len(split.label_names) == 2
+    assert find_columns(path, "text").label == "label"
+    headless = write("b.csv", f"{line}{rows}")
+    names = ("text", "label", "more")
+    assert len(load_split(headless, label="label", columns=names)) == 6
+    message = refusal(load_split, write("c.csv", f"{line}text;label\na;1\nb\n"))
+    assert "row 1 (line 4) has 1 ('b')" in message
 
 
 def test_an_explicit_delimiter_stays(write):

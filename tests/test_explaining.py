@@ -261,6 +261,7 @@ def test_a_run_and_its_path_are_explained_as_their_model_is(models, run_folder):
     run = kbert.TrainedRun(run_folder, {"task": "classify"}, {})
     for source in (run, run_folder, str(run_folder / "model.keras")):
         assert str(kbert.explain(source, TEXT)) == expected
+    assert str(run.explain(TEXT)) == expected
     held = kbert.TrainedRun(run_folder / "gone", {}, {}, model=models["bert"])
     assert str(kbert.explain(held, TEXT)) == expected
     with pytest.raises(ValueError, match="kbert.Model, a run or the path .*received i"):

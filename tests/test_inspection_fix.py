@@ -89,6 +89,13 @@ def test_the_cleaned_file_has_the_rows_that_are_left(tmp_path, ending):
     assert {f.kind for f in again.findings} <= {"few_rows", "unknown_tokens"}
 
 
+def test_the_line_that_excel_writes_first_stays(tmp_path):
+    path, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    path.write_text("sep=;\ntext;label\na film;p\na film;p\na plot;n\n", "utf-8")
+    assert fix(path, out).num_dropped == 1
+    assert out.read_text("utf-8") == "sep=;\ntext;label\na film;p\na plot;n\n"
+
+
 def test_rows_that_are_kept_keep_their_bytes(tmp_path):
     path, out = tmp_path / "in.csv", tmp_path / "out.csv"
     lines = [

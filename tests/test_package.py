@@ -100,6 +100,7 @@ PUBLIC_NAMES = [
     "train",
     "training",
     "unfreeze",
+    "write_report",
 ]
 
 

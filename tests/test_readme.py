@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kbert import cli
-from kbert.commands import inspect, train
+from kbert.commands import inspect, predict, train
 from kbert.commands.main import main as kbert_command
 from kbert.recipes import command, tweets
 
@@ -123,10 +123,10 @@ def test_the_commands_on_own_data_print_what_the_readme_shows(tmp_path, monkeypa
 
 def test_every_flag_in_the_readme_exists():
     known = set(cli.find_flags(command.build_config(tweets.EXPERIMENT)))
-    for flags in (train.Flags, inspect.Flags):
+    for flags in (train.Flags, inspect.Flags, predict.Flags):
         known |= set(cli.find_flags(flags))
     known |= {"--help", "--debug", "--extra-index-url"}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README)) <= known
 
 
 def test_every_linked_file_exists():
@@ -134,7 +134,7 @@ def test_every_linked_file_exists():
         assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
-def test_every_recipe_command_answers_help_quickly():
+def test_a_recipes_help_loads_nothing_that_takes_time():
     module = re.search(r"-m (kbert\.recipes\.\w+)", README)[1]
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", module, "--help"],
@@ -144,10 +144,6 @@ def test_every_recipe_command_answers_help_quickly():
         timeout=60,
     )
     assert done.returncode == 0 and done.stdout.startswith(f"usage: python -m {module}")
-    # Of all imports together, so that a busy machine's start-up does not count.
-    microseconds = sum(
-        int(line.split("|")[0].split(":")[1])
-        for line in done.stderr.splitlines()
-        if re.match(r"import time: +\d+ \|", line)
-    )
-    assert microseconds < 1_500_000
+    loaded = set(re.findall(r"^import time: .*\|\s*(\w+)", done.stderr, re.MULTILINE))
+    slow = {"torch", "keras", "keras_hub", "tensorflow", "transformers", "sklearn"}
+    assert "kbert" in loaded and not loaded & (slow | {"pandas", "datasets", "scipy"})

@@ -145,7 +145,8 @@ def test_files_are_read_as_in_training_whatever_they_are(runs, tmp_path):
     frame.to_json(tmp_path / "c.json", orient="records")
     frame.to_csv(tmp_path / "d.txt", index=False, sep="|")
     frame.to_csv(tmp_path / "e.csv", index=False, encoding="utf-16")
-    marks = {"b.csv": ";", "d.txt": "|"}
+    (tmp_path / "f.csv").write_text(f"sep=;\n{(tmp_path / 'b.csv').read_text()}")
+    marks = {"b.csv": ";", "d.txt": "|", "f.csv": ";"}
     endings = {"a.csv.gz": ".csv", "c.json": ".jsonl"}
     for place in sorted(tmp_path.iterdir()):
         out = tmp_path / f"out{endings.get(place.name, place.suffix)}"

@@ -9,7 +9,6 @@ import tiny
 
 import kbert
 from kbert.commands.main import main
-from kbert.runs.rebuilding import rebuild_report
 
 TEXTS, LABELS = tiny.write_texts(120)
 SETTINGS = {"epochs": 2, "learning_rate": 3e-3, "precision": "float32"}
@@ -87,14 +86,16 @@ def test_the_saved_model_is_the_one_that_was_measured(runs, name):
 @pytest.mark.parametrize("name", TABLES)
 def test_a_report_is_written_anew_from_its_folder(runs, name, capsys):
     run = runs[name]
-    for file in ("report.html", "report.md"):
+    for file, flags in (("report.html", ["--json"]), ("report.md", [])):
         before = (run.path / file).read_text("utf-8")
         (run.path / file).unlink()
-        assert main(["report", str(run.path)]) == 0
+        assert main(["report", str(run.path), *flags]) == 0
         after = (run.path / file).read_text("utf-8")
         assert abs(len(after) - len(before)) < 0.01 * len(before)
         assert after.count("<svg") == before.count("<svg")
-    assert "Wrote " in capsys.readouterr().out
+    shown, *lines = capsys.readouterr().out.splitlines()
+    assert json.loads(shown)["page"] == str(run.write_report())
+    assert lines[-1] == f"Wrote   {run.path / 'report.html'}"
 
 
 def test_where_it_cannot_be_the_report_stays(runs, tmp_path, capsys):
@@ -107,16 +108,18 @@ def test_where_it_cannot_be_the_report_stays(runs, tmp_path, capsys):
     before = (folder / "report.html").read_bytes()
     assert main(["report", str(folder)]) == 0
     assert "as it was" in capsys.readouterr().out
+    assert main(["report", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["page"] is None
     assert (folder / "report.html").read_bytes() == before
     broken = json.loads((folder / "report.json").read_text("utf-8"))
     del broken["data"]
     with pytest.raises(ValueError, match="does not hold"):
-        rebuild_report(kbert.TrainedRun(folder, run.config, broken))
+        kbert.write_report(kbert.TrainedRun(folder, run.config, broken))
 
 
 def test_a_run_goes_wherever_a_path_goes(runs, tmp_path):
     run = runs["classify"]
-    out = kbert.export(run, "keras", tmp_path / "out")
+    out = run.export("keras", tmp_path / "out")
     assert (out / "model.keras").is_file()
     assert kbert.load_run(str(run.path)).label_names == run.label_names
 

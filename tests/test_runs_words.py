@@ -10,6 +10,7 @@ import pytest
 import tiny
 
 import kbert
+from kbert.commands.main import main
 from kbert.runs.best_epoch import KeepBest, rank_epoch
 from kbert.tasks import Request, find_task
 from kbert.tasks.answer import Answer
@@ -128,6 +129,22 @@ def test_tables_and_streams_are_predicted_too(runs, tmp_path, capsys, monkeypatc
     row = json.loads(capsys.readouterr().out)
     assert row["text"] == "the film" and isinstance(row["entities"], list)
     assert len(runs["tag"].predict(["the film", "a plot"])) == 2
+
+
+def test_eight_bits_reach_every_task_and_say_what_they_change(runs, tmp_path, caplog):
+    table, outs = tmp_path / "q.csv", [tmp_path / "a.csv", tmp_path / "b.csv"]
+    frame = pd.DataFrame({"context": TEXTS[:9], "question": ["what"] * 9})
+    frame.to_csv(table, index=False)
+    words = ["predict", str(runs["answer"].path), str(table), "--out"]
+    assert main([*words, str(outs[0])]) == 0 and not caplog.messages
+    assert main([*words, str(outs[1]), "--int8"]) == 0
+    exact, rounded = (pd.read_csv(out)["probability"] for out in outs)
+    assert 0 < (exact - rounded).abs().max() < 0.05
+    assert "% of the first 9 rows have the answer that they" in caplog.messages[-1]
+    runs["tag"].predict(TEXTS[:3], quantize="int8")
+    assert "% of the first 3 rows have the tags that they" in caplog.messages[-1]
+    with pytest.raises(TypeError, match="'quantise'; data are read with encoding"):
+        runs["tag"].predict(TEXTS[:3], quantise="int8")
 
 
 def test_of_equally_accurate_epochs_that_with_the_least_loss_is_kept():

@@ -3,7 +3,9 @@
 import json
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from kbert.tasks import TASKS, Request, Task, find_task, guess_task
 from kbert.tasks.columns import complete
@@ -104,6 +106,30 @@ def test_other_formats_are_recognised_by_their_content(tmp_path, monkeypatch):
     for part in ("train", "test"):
         (tmp_path / "parts" / f"{part}.txt").write_text(files["b.txt"])
     assert guess_task(Request(source=tmp_path / "parts"))[0] == "tag"
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
+def test_lists_of_labels_are_several_labels_and_are_loaded(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    labels = [[["x"], ["y", "x"], []][row % 3] for row in range(30)]
+    rows = [
+        {"text": text, "labels": own, "by": own}
+        for text, own in zip(TEXTS, labels[1:] + labels[:1], strict=True)
+    ]
+    if ending == "parquet":
+        kind = pa.large_list(pa.large_string())
+        kinds = [("text", pa.string()), ("labels", kind), ("by", kind)]
+        parquet.write_table(pa.Table.from_pylist(rows, pa.schema(kinds)), path)
+    else:
+        lines = "\n".join(map(json.dumps, rows))
+        path.write_text(lines if ending == "jsonl" else json.dumps(rows), "utf-8")
+    request = Request(source=path)
+    task, _ = guess_task(request)
+    assert task.name == "multilabel"
+    splits = task.load(request)
+    assert splits.label_names == ("x", "y") and len(splits.train) > 20
+    with pytest.raises(ValueError, match="read several labels a row: kind='several'"):
+        find_task("classify").load(request)
 
 
 def test_an_unknown_task_is_refused_with_the_nearest():

@@ -27,8 +27,9 @@ class Flags:
 
     file: Positional[Path]  # texts with labels, or a folder with train.csv and others
     text: str | None = None  # column of the texts; else the one that can only be it
-    label: str | None = None  # column of the labels; else likewise, if there is one
+    label: str | None = None  # column of the labels, or of 0 and 1: a,b; else likewise
     text_pair: str | None = None  # column of the second texts of pairs
+    task: str | None = None  # classify, multilabel, tag, ...; else found
     unlabelled: bool = False  # there is no column of labels
     validation: Path | None = None  # file of its own; else the folder's, if any
     test: Path | None = None  # file of its own; else the folder's, if any
@@ -61,6 +62,7 @@ def run(flags: Flags) -> None:
         flags.file,
         text=flags.text,
         label=flags.label,
+        task=flags.task,
         unlabelled=flags.unlabelled,
         text_pair=flags.text_pair,
         validation=flags.validation,

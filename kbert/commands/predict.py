@@ -17,6 +17,7 @@ class Flags(Rows):
     file: Positional[str]  # CSV, TSV, JSON lines or Parquet; -: texts, one a line
     out: str | None = None  # file to write, in the same format; else standard output
     batch_size: int = 32  # texts a batch
+    int8: bool = False  # multiply in 8 bits on a CPU, and say what that changes
     json: bool = False  # print one JSON object: counts, or the rows without --out
 
     def __post_init__(self) -> None:
@@ -34,6 +35,7 @@ def run(flags: Flags) -> None:
 
     given = flags.to_arguments()
     is_json = given.pop("json")
+    given["quantize"] = "int8" if given.pop("int8") else None
     out = given.pop("out", None if is_json else "-")
     with reserving(is_json):
         found = predict(given.pop("run"), given.pop("file"), out, **given)

@@ -1,5 +1,6 @@
 """`kbert report`: what a run measured; its report, written anew."""
 
+import sys
 from dataclasses import dataclass
 
 from tyro.conf import Positional
@@ -15,7 +16,7 @@ class Flags:
     """
 
     run: Positional[str]  # folder that kbert train wrote
-    json: bool = False  # print one JSON object: everything that the report holds
+    json: bool = False  # print one JSON object: what the report holds, and its page
 
 
 def run(flags: Flags) -> None:
@@ -24,23 +25,25 @@ def run(flags: Flags) -> None:
     Args:
         flags: of the command.
     """
-    from kbert.runs import load_run
-    from kbert.runs.rebuilding import rebuild_report
+    from kbert.runs import load_run, write_report
     from kbert.runs.trained import REPORT_FILE, Figures
 
     found = load_run(flags.run)
-    if not found.report:
-        raise ValueError(f"{found.path} holds no report: the run was interrupted.")
+    page, reason = None, ""
+    try:
+        page = write_report(found)
+    except ValueError as error:
+        if not found.report:
+            raise
+        reason = f"{found.path / REPORT_FILE} (as it was: {error})"
     if flags.json:
-        print_json(found.report)
+        if reason:
+            print(f"Report  {reason}", file=sys.stderr)
+        print_json({**found.report, "page": page})
         return
     print(found.report["title"])
     for notice in found.report["notices"]:
         print(f"Note: {notice}")
     figures = Figures(found.metrics, found.task.headlines, found.split)
     print(f"{figures['num_examples']:,} rows ({found.split})\n\n{figures}\n")
-    try:
-        rebuild_report(found)
-        print(f"Wrote   {found.path / REPORT_FILE}")
-    except ValueError as error:
-        print(f"Report  {found.path / REPORT_FILE} (as it was: {error})")
+    print(f"Report  {reason}" if page is None else f"Wrote   {page}")

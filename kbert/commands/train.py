@@ -35,6 +35,10 @@ class Flags:
     device: str = "auto"  # auto, cpu, cuda, cuda:1
     limit: int | None = None  # use at most so many rows
     long_text: Literal["truncate", "head-tail", "windows"] | None = None  # if longer
+    window_overlap: int | None = None  # tokens that windows share; else a quarter
+    window_pooling: Literal["mean", "max"] | None = None  # of logits; else mean
+    max_windows: int | None = None  # of a text; else 8
+    check_labels: bool = False  # first rank rows whose label is likely wrong
     slice: UseAppendAction[tuple[str, ...]] = ()  # column to measure the values of
     no_stratify: bool = False  # split at random, whatever the labels
     json: bool = False  # print one JSON object with the figures and the folder

@@ -3,6 +3,8 @@
 import contextlib
 import csv
 import io
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from kbert.data.delimiters import read_rows
 from kbert.data.opening import is_compressed, open_bytes
 
 _MOST_CHECKED_BYTES = 64 << 20  # Python reads about as many in a second
+_ONE_MORE = "one more line"
 _NO_QUOTING = "pass quoting=False (--no-quoting) if quotes are mere characters"
 
 
@@ -23,7 +26,7 @@ def check_widths(
     mark: str,
     quoting: bool,
     encoding: str,
-    headed: bool,
+    num_above: int,
 ) -> None:
     """Refuse a file with a row that has more or fewer fields than the first.
 
@@ -33,7 +36,7 @@ def check_widths(
         mark: delimiter.
         quoting: whether `"` quotes fields.
         encoding: the file's codec.
-        headed: whether the first row is a header.
+        num_above: lines above the first row: a header, and Excel's own.
 
     Raises:
         ValueError: there is such a row; the message names it and its line.
@@ -51,7 +54,7 @@ def check_widths(
         return
     row = ragged[0]
     line = _find_line(path, row.number - 1, mark, quoting, encoding)
-    number = row.number - (2 if headed else 1)
+    number = row.number - 1 - num_above
     where = f"row {number:,}" + ("" if line is None else f" (line {line:,})")
     start = row.text[:40] + ("..." if len(row.text) > 40 else "")
     raise ValueError(
@@ -124,15 +127,17 @@ def _open_text(path: Path, encoding: str) -> Iterator[io.TextIOWrapper]:
         yield io.TextIOWrapper(file, codec, errors="replace", newline="")
 
 
-def check_last_quote(path: Path, table: pa.Table, encoding: str) -> None:
+def check_last_quote(path: Path, table: pa.Table, mark: str, encoding: str) -> None:
     """Refuse a file whose last field opens a quote that nothing closes.
 
     Arrow, like Python's csv module, takes all the rest of the file as that field.
-    The field then is the file's very end, right behind its opening quote.
+    The field then is the file's very end, right behind its opening quote. A field that
+    is one line's end looks like that when it is closed, too: a reader has to tell.
 
     Args:
         path: the file.
         table: what Arrow read.
+        mark: delimiter.
         encoding: the file's codec.
 
     Raises:
@@ -148,6 +153,8 @@ def check_last_quote(path: Path, table: pa.Table, encoding: str) -> None:
     tails = [field.encode(codec, errors="replace") for codec in codecs]
     if _read_end(path, len(tails[0])) not in tails:
         return
+    if not value.strip("\r\n") and not _ends_in_quotes(path, mark, encoding):
+        return
     with _open_text(path, encoding) as file:
         num_lines = sum(1 for _ in file)
     line = num_lines - value.rstrip("\r\n").count("\n")
@@ -155,6 +162,14 @@ def check_last_quote(path: Path, table: pa.Table, encoding: str) -> None:
         f"{path} ends inside a quoted field that begins in row {len(table) - 1:,} "
         f"(line {line:,}: {value[:40]!r}); close the quote, or {_NO_QUOTING}."
     )
+
+
+def _ends_in_quotes(path: Path, mark: str, encoding: str) -> bool:
+    """Whether a file's end is inside a quoted field: one more line is in it too."""
+    with _open_text(path, encoding) as file, contextlib.suppress(csv.Error):
+        rows = read_rows(itertools.chain(file, [_ONE_MORE]), mark, True)
+        return deque(rows, maxlen=1).pop() != [_ONE_MORE]
+    return False  # a field longer than the module takes
 
 
 def note_odd_quote(path: Path, table: pa.Table, mark: str, encoding: str) -> str | None:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from kbert.data.damage import check_last_quote, check_widths, note_odd_quote
-from kbert.data.delimiters import MARKS, guess_delimiter, is_json, read_head
+from kbert.data.delimiters import (
+    MARKS,
+    find_excel_line,
+    guess_delimiter,
+    is_json,
+    read_head,
+)
 from kbert.data.encodings import (
     block_bytes,
     check_decodes,
@@ -103,20 +109,21 @@ def _read_table(
     def parse(refuse: Callable[[Any], str] | None = None) -> pa.Table:
         try:
             size = min(block_bytes(path), _SMALL_BLOCK_BYTES)
-            return _parse(path, reading, mark, quoting, encoding, size, refuse)
+            return _parse(path, reading, mark, quoting, encoding, size, skipped, refuse)
         except pa.ArrowInvalid as error:
             if "straddl" not in str(error):
                 raise
             size = block_bytes(path)  # for a row longer than the small block
-            return _parse(path, reading, mark, quoting, encoding, size, refuse)
+            return _parse(path, reading, mark, quoting, encoding, size, skipped, refuse)
 
-    headed = reading.columns is None
+    skipped = int(find_excel_line(head) is not None)
+    num_above = skipped + (reading.columns is None)
     try:
         table = parse()
     except (pa.ArrowInvalid, UnicodeError) as error:
         check_decodes(path, encoding)
         _check_delimiter(path, head, reading, mark)
-        check_widths(path, parse, mark, quoting, encoding, headed)
+        check_widths(path, parse, mark, quoting, encoding, num_above)
         if "Empty CSV file" in str(error):
             raise ValueError(f"{path} has no line; pass a file with rows.") from None
         raise ValueError(f"cannot read {path}: {first_line(error)}.") from None
@@ -125,7 +132,7 @@ def _read_table(
     if reading.text not in table.column_names:
         _check_delimiter(path, head, reading, mark)
     if quoting:
-        check_last_quote(path, table, encoding)
+        check_last_quote(path, table, mark, encoding)
     return table
 
 
@@ -136,6 +143,7 @@ def _parse(
     quoting: bool,
     encoding: str,
     block_size: int,
+    skipped: int,
     refuse: Callable[[Any], str] | None,
 ) -> pa.Table:
     from pyarrow import csv
@@ -146,6 +154,7 @@ def _parse(
             read_options=csv.ReadOptions(
                 use_threads=False,  # with threads Arrow does not know row numbers
                 block_size=block_size,
+                skip_rows=skipped,
                 column_names=reading.columns,
                 encoding=encoding,
             ),
@@ -183,7 +192,8 @@ def _check_delimiter(path: Path, head: str, reading: "Reading", mark: str) -> No
     """Refuse a file whose header has the text column with another delimiter only."""
     if is_json(head):
         raise ValueError(f"{path} seems to be JSON; name it .jsonl or .json.")
-    header = head.strip().partition("\n")[0].strip()
+    line = find_excel_line(head)
+    header = head[line.end() if line else 0 :].strip().partition("\n")[0].strip()
     if reading.columns is not None or mark in header:
         return
     other = next((other for other in MARKS if other in header), None)

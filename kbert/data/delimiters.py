@@ -10,6 +10,7 @@ from typing import Any
 from kbert.data.opening import open_bytes
 
 MARKS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
+_EXCEL_LINE = re.compile(r'"?sep=([^"\r\n])"?\r?\n', re.IGNORECASE)
 HEAD_BYTES = 1 << 17  # as long as the longest field that Python's csv module takes
 
 
@@ -32,6 +33,18 @@ def read_head(path: Path, encoding: str) -> str:
     return text if whole or not end else text[:end]
 
 
+def find_excel_line(head: str) -> re.Match[str] | None:
+    """Find the line that files for Excel may begin with to name their delimiter.
+
+    Args:
+        head: the file's first lines.
+
+    Returns:
+        The match of a line such as `sep=;`, whose group 1 is the delimiter.
+    """
+    return _EXCEL_LINE.match(head)
+
+
 def is_json(head: str) -> bool:
     """Whether text begins as JSON objects do."""
     return re.match(r'\s*(\[\s*)?\{\s*"', head) is not None
@@ -39,6 +52,8 @@ def is_json(head: str) -> bool:
 
 def split_head(head: str, mark: str, quoting: bool | None) -> list[list[str]]:
     """Split the first lines of a file into rows and fields, as its reader would.
+
+    Excel's own line is none of them.
 
     Args:
         head: the lines.
@@ -49,6 +64,8 @@ def split_head(head: str, mark: str, quoting: bool | None) -> list[list[str]]:
         The rows that are not empty.
     """
     quoted = mark != "\t" if quoting is None else quoting
+    if line := find_excel_line(head):
+        head = head[line.end() :]
     return [
         row for row in read_rows(io.StringIO(head, newline=""), mark, quoted) if row
     ]
@@ -70,8 +87,8 @@ def guess_delimiter(
 ) -> str | None:
     """Choose the delimiter that makes a table of a file's first rows.
 
-    The usual one stays wherever it gives the columns wanted; so whatever can be read
-    with it is read with it.
+    Excel's own line says it. Else the usual one stays wherever it gives the columns
+    wanted; so whatever can be read with it is read with it.
 
     Args:
         head: the file's first lines.
@@ -83,6 +100,8 @@ def guess_delimiter(
     Returns:
         The delimiter; `usual` if several or none would do.
     """
+    if line := find_excel_line(head):
+        return line[1]
     wanted = set(names)
 
     def fits(rows: list[list[str]]) -> bool:

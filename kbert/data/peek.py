@@ -152,7 +152,10 @@ def _is_wide(kind: pa.DataType) -> bool:
     """Whether a column holds lists of numbers (embeddings) or lists of anything odd."""
     if not pa.types.is_nested(kind):
         return False
-    return not (pa.types.is_list(kind) and pa.types.is_string(kind.value_type))
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return True
+    value = kind.value_type
+    return not (pa.types.is_string(value) or pa.types.is_large_string(value))
 
 
 # === In memory ===

@@ -312,7 +312,8 @@ def _normalise(source: Source) -> Source:
     if source.label is not None and pa.types.is_nested(columns[source.label].type):
         raise ValueError(
             f"column {source.label!r} of {source.name} holds "
-            f"{columns[source.label].type}, not one label a row; name another column."
+            f"{columns[source.label].type}, not one label a row; name another column, "
+            "or read several labels a row: kind='several' (--task multilabel)."
         )
     source = replace(source, table=pa.table(columns))
     return source if source.digest else replace(source, digest=_digest(source))

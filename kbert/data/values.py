@@ -134,15 +134,19 @@ def find_names(
     if given is not None:
         names = tuple(map(str, given))
     else:
-        assert source.labels is not None
-        rows = source.labels.unique().to_pylist()
-        names = sort_names({name for row in rows for name in _split(row)})
+        names = sort_names(list_names(source))
     if len(names) < 2:
         raise ValueError(
             f"{where} has {len(names)} different labels, and several are needed; check "
             "the column, or what separates the labels of a row (separator=)."
         )
     return names
+
+
+def list_names(source: "Source") -> set[str]:
+    """Return the labels that occur in a source, joined; none if it is unlabelled."""
+    rows = () if source.labels is None else source.labels.unique().to_pylist()
+    return {name for row in rows for name in _split(row)}
 
 
 def _split(row: str | None) -> list[str]:

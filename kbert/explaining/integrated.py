@@ -9,6 +9,7 @@ import numpy as np
 
 from kbert.explaining.explanation import Explanation, Piece
 from kbert.explaining.words import Row, read_row
+from kbert.tasks.task import PAIRED
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +64,11 @@ def explain(
     """
     model = _find_model(model)
     _check(model, steps, baseline)
+    if text_pair is None and model.metadata.get(PAIRED):
+        raise ValueError(
+            "the model was trained on pairs of texts, and one text was given; give the "
+            "second too: --text-pair, in Python text_pair=."
+        )
     row = read_row(model.preprocessor, text, text_pair)  # type: ignore[arg-type]
     path = _build_path(model, row, baseline)
     target_id = _find_target(model, target, path.outputs)

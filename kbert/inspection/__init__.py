@@ -3,7 +3,7 @@
 from kbert.inspection.finding import KINDS, Example, Finding
 from kbert.inspection.fixing import Fixed
 from kbert.inspection.inspection import Inspection, LabelErrors
-from kbert.inspection.run import inspect, inspect_splits
+from kbert.inspection.run import check_labels, inspect, inspect_splits
 
 __all__ = [
     "KINDS",
@@ -12,6 +12,7 @@ __all__ = [
     "Fixed",
     "Inspection",
     "LabelErrors",
+    "check_labels",
     "inspect",
     "inspect_splits",
 ]

@@ -122,16 +122,17 @@ def check_characters(rows: Rows) -> list[Finding]:
 
 
 def check_lengths(
-    rows: Rows, preprocessor: Preprocessor
-) -> tuple[Truncation, list[Finding]]:
+    rows: Rows, preprocessor: Preprocessor, is_windowed: bool = False
+) -> tuple[Truncation | None, list[Finding]]:
     """Find what a preset cannot read: unknown tokens, and what is too long.
 
     Args:
         rows: all rows.
         preprocessor: of the preset.
+        is_windowed: whether rows that are too long are read in windows.
 
     Returns:
-        What its length cuts off, and the findings.
+        What its length cuts off, if anything is cut, and the findings.
     """
     tokens = count_tokens(rows, preprocessor)
     unknown = np.flatnonzero(tokens.unknown >= LEAST_UNKNOWN)
@@ -139,9 +140,9 @@ def check_lengths(
     cut = cut[np.argsort(-tokens.lengths[cut], kind="stable")]
     shares = [f"{tokens.unknown[p]:.0%} unknown" for p in unknown.tolist()]
     lengths = [f"{tokens.lengths[p]:,} tokens" for p in cut.tolist()]
-    return tokens.truncation, [
+    return None if is_windowed else tokens.truncation, [
         *describe(rows, "unknown_tokens", unknown, shares),
-        *describe(rows, "truncated", cut, lengths),
+        *describe(rows, "windowed" if is_windowed else "truncated", cut, lengths),
     ]
 
 

@@ -50,6 +50,22 @@ KINDS = {
         "have a label that no training row has",
         "Add training rows of these classes, or correct the labels.",
     ),
+    "bad_tags": _Kind(
+        "error",
+        "have a tag that is neither O nor one with B-, I-, E- or S-",
+        "Correct it: training stops at the first of them.",
+    ),
+    "blank_words": _Kind(
+        "error",
+        "have a word of nothing but white space",
+        "Write the word, or leave it and its tag out: training stops at the first.",
+    ),
+    "misplaced_answers": _Kind(
+        "error",
+        "have an answer that is not where it should be in its text",
+        "Write it as it stands there, or correct its start: training stops at the "
+        "first of them.",
+    ),
     "blanks": _Kind(
         "warning",
         "have a text of nothing but white space",
@@ -74,6 +90,16 @@ KINDS = {
         "warning",
         "have nearly the text of a row of a later part (validation, test)",
         "Look at them; leave them out of the earlier part if they are the same thing.",
+    ),
+    "loose_inside": _Kind(
+        "warning",
+        "have a word inside an entity (I-) that no word before it begins (B-)",
+        "Correct the tag; it is read as the beginning.",
+    ),
+    "constant_labels": _Kind(
+        "warning",
+        "do not differ in a label, which none or all of them have",
+        "Add rows that differ in it, or leave the label out.",
     ),
     "few_rows": _Kind(
         "warning",
@@ -109,6 +135,21 @@ KINDS = {
         "note",
         "belong to the largest class, ten times the smallest or more",
         "Train with --class-weight balanced, and look at F1, not at accuracy.",
+    ),
+    "no_answer": _Kind(
+        "note",
+        "have no answer",
+        "Look at them; a model learns from them to give none.",
+    ),
+    "no_labels": _Kind(
+        "note",
+        "have none of the labels",
+        "Look at them; it is right where no label fits.",
+    ),
+    "windowed": _Kind(
+        "note",
+        "are longer than the encoder reads at once, and read in several windows",
+        "Nothing is lost; of tagged words look whether a blank line lacks.",
     ),
     "languages": _Kind(
         "note",

@@ -89,14 +89,16 @@ class Origin:
     """Where rows were read from, so that they can be written again.
 
     Args:
-        rows: all rows.
+        parts: as they were read.
+        rows: the same, all of them.
         places: part name to what was read: a path, or something in memory.
-        reading: how.
+        reading: how; `None`: not as a table.
     """
 
+    parts: Mapping[str, Any]
     rows: Rows
     places: Mapping[str, Any]
-    reading: Reading
+    reading: Reading | None
 
 
 def fix_file(
@@ -115,6 +117,11 @@ def fix_file(
         raise ValueError(
             "only a file can be fixed, and these rows were read from memory; write "
             "them to a CSV or Parquet file and inspect that."
+        )
+    if origin.reading is None:
+        raise ValueError(
+            "only tables are written again without their faults; of tagged words and "
+            "questions correct the rows that are named, in the file itself."
         )
     source, out = Path(origin.places["train"]), Path(path)
     log = out.with_name(out.name + ".log.csv")
@@ -248,6 +255,7 @@ def _copy(
     changes: list[Change],
 ) -> dict[int, str]:
     """Copy the file; return the rows that were left out as they stood in it."""
+    assert origin.reading is not None
     values: dict[int, dict[str, str]] = {}
     for change in changes:
         values.setdefault(change.row, {})[change.column] = change.after

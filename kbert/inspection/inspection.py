@@ -38,7 +38,7 @@ class Inspection:
     Args:
         source: what was read, in words.
         num_rows: rows by part.
-        label_counts: rows by part and class.
+        label_counts: rows by part and class or label; of tags, words.
         findings: the worst first.
         notes: what was not looked at, or not wholly, and why.
         guesses: what was guessed in reading the source, a sentence each.

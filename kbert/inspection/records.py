@@ -14,7 +14,7 @@ from typing import IO
 import pyarrow as pa
 
 from kbert.data.delimited import choose_delimiter
-from kbert.data.delimiters import read_head
+from kbert.data.delimiters import find_excel_line, read_head
 from kbert.data.encodings import choose_encoding
 from kbert.data.files import (
     DELIMITED_SUFFIXES,
@@ -75,7 +75,8 @@ def copy_records(
             )
         head = read_head(path, encoding)
         mark = choose_delimiter(path, head, reading, DELIMITERS.get(suffix))
-        form = _Form(file, mark, reading, names)
+        top = file.readline() if find_excel_line(head) else ""
+        form = _Form(file, mark, reading, names, top)
         return _copy_delimited(form, target, dropped, values)
 
 
@@ -95,11 +96,16 @@ class _Form:
     """How a delimited file is laid out, found from its first record."""
 
     def __init__(
-        self, file: IO[str], mark: str, reading: Reading, names: Sequence[str]
+        self,
+        file: IO[str],
+        mark: str,
+        reading: Reading,
+        names: Sequence[str],
+        top: str,
     ) -> None:
-        """Read the header, if there is one."""
+        """Read the header, if there is one; `top` is Excel's own line above it."""
         self.file = file
-        self.header = ""
+        self.header = top
         self.names = list(names) if reading.columns is None else list(reading.columns)
         self.delimiter, self.quoting = mark, _has_quotes(mark, reading)
         if reading.columns is not None:
@@ -108,6 +114,7 @@ class _Form:
         while not _LINE_END.sub("", self.header) and self.header:
             self.header += next(self.records(), "")
         self.names = self.fields(self.header.lstrip("\ufeff\r\n"))
+        self.header = top + self.header
         if not set(names) <= set(self.names):
             raise ValueError(
                 f"the header of the file has no columns {', '.join(names)}."

@@ -1,7 +1,7 @@
 """Look at a data set from every side, before or without training."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,21 @@ from kbert.inspection.checks import (
     check_near,
     check_repeats,
 )
-from kbert.inspection.classes import count_classes, find_class_faults
 from kbert.inspection.finding import KINDS, Finding, describe
+from kbert.inspection.fixing import Origin
 from kbert.inspection.inspection import Inspection, LabelErrors
 from kbert.inspection.near import NEAR
-from kbert.inspection.reading import find_reading, read_rows, to_split
+from kbert.inspection.parts import find_label_faults, to_rows
+from kbert.inspection.reading import (
+    find_reading,
+    find_task_name,
+    read_rows,
+    read_words,
+)
 from kbert.inspection.rows import Rows
+from kbert.tasks.answer_data import ANSWER_LENGTH, Questions
+from kbert.tasks.tag_data import Sentences
+from kbert.tasks.task import LAYOUT
 from kbert.text import Preprocessor
 
 if TYPE_CHECKING:
@@ -30,8 +39,9 @@ def inspect(
     source: Any,
     *,
     text: str | None = None,
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
     text_pair: str | None = None,
+    task: str | None = None,
     unlabelled: bool = False,
     validation: Any = None,
     test: Any = None,
@@ -57,13 +67,21 @@ def inspect(
     imbalance, other languages, near duplicates and invisible characters. Limits, where
     there are any, are in `notes` of the result.
 
+    Of several labels a row: those that none or all rows have, few, or not in training,
+    and rows without any. Of tagged words (`tag`): tags that are none, an I- without a
+    B-, blank words and empty sentences. Of questions (`answer`): answers that are not
+    in their text, and none. Rows are then sentences, or questions.
+
     Args:
         source: as in `kbert.load_splits`: a file, a folder with `train.csv`, a
-            DataFrame and so on.
+            DataFrame and so on; or what the tasks `tag` and `answer` read.
         text: column of the texts; `None`: the one that can only be it.
         label: column of the labels; `None`: likewise, if there is one. Labels that are
-            no classes, such as scores, are compared by their values.
+            no classes, such as scores, are compared by their values. Several columns
+            of 0 and 1, or one of lists, are several labels a row.
         text_pair: column of the second texts of pairs; `None`: found with `text`.
+        task: what the data are for, as `kbert.train` takes it; `None`: found from
+            their form and labels, and said.
         unlabelled: whether there is no column of labels.
         validation: a source of its own; `None`: the folder's, if it has one.
         test: the same; it may be unlabelled.
@@ -103,13 +121,24 @@ def inspect(
         encoding=encoding, columns=columns, delimiter=delimiter, quoting=quoting
     )
     named = (text, label, text_pair, unlabelled)
-    reading, guessed = find_reading(source, named, layout)
-    origin, words, notes = read_rows(source, validation, test, reading, label_names)
+    given = {name: getattr(layout, name) for name in LAYOUT}
+    given = {name: value for name, value in given.items() if value is not None}
+    notes: list[str] = []
+    name, guessed = find_task_name(source, task, given)
+    if name in ("tag", "answer"):
+        parts, words = read_words(name, source, (validation, test), named, given)
+        origin = Origin(parts, to_rows(parts), {"train": source}, None)
+    else:
+        reading, more = find_reading(source, named, layout, name)
+        guessed = [*guessed, *more]
+        origin, words, notes = read_rows(source, validation, test, reading, label_names)
     chosen = _choose_preset(preset, notes)
     preprocessor = None
     if chosen is not None:
-        preprocessor = _build_preprocessor(chosen, max_length)
+        most = ANSWER_LENGTH if name == "answer" else None
+        preprocessor = _build_preprocessor(chosen, max_length, most)
     inspection = _inspect_rows(
+        origin.parts,
         origin.rows,
         words,
         preprocessor,
@@ -119,9 +148,19 @@ def inspect(
         notes=notes,
     )
     if check_labels:
-        inspection = _check_labels(inspection, origin.rows, chosen, seed)
-    said = [note for part in origin.rows.parts.values() for note in part.notes]
-    return replace(inspection, guesses=(*guessed, *said), _origin=origin)
+        inspection = _add_label_errors(inspection, origin.rows, chosen, seed)
+    said = [note for part in origin.parts.values() for note in _list_notes(part)]
+    guesses = (*guessed, *dict.fromkeys(said))
+    return replace(inspection, guesses=guesses, _origin=origin)
+
+
+def _list_notes(part: Any) -> tuple[str, ...]:
+    no_table = "fix (--fix) writes tables only, so correct the file itself."
+    if isinstance(part, Sentences):
+        return (f"Rows are sentences, and tags are counted by word; {no_table}",)
+    if isinstance(part, Questions):
+        return (f"Rows are questions; {no_table}",)
+    return part.notes
 
 
 def inspect_splits(
@@ -131,25 +170,26 @@ def inspect_splits(
     near_duplicates: float | None = NEAR,
     languages: bool = True,
     seed: int = 42,
+    label_errors: Finding | None = None,
 ) -> Inspection:
     """Find what is wrong with splits that were read, for the report of a run.
 
-    Rows that `load_splits` dropped are gone; its own `findings` tell of them. Labels
-    are not checked.
+    Rows that `load_splits` dropped are gone; its own `findings` tell of them.
 
     Args:
-        splits: the parts, of any task: those that are no classes' are taken as texts
-            without labels.
+        splits: the parts, of any task.
         preprocessor: counts tokens; `None` leaves lengths out.
         near_duplicates: as for `inspect`.
         languages: whether to tell the texts' languages.
         seed: of hash functions and samples.
+        label_errors: what `check_labels` has found in them.
 
     Returns:
         What was found; it cannot be fixed, since it is no file.
     """
-    return _inspect_rows(
-        Rows({name: to_split(part) for name, part in splits.parts.items()}),
+    found = _inspect_rows(
+        splits.parts,
+        to_rows(splits.parts),
         splits.source,
         preprocessor,
         near_duplicates=near_duplicates,
@@ -157,6 +197,9 @@ def inspect_splits(
         seed=seed,
         notes=[],
     )
+    if label_errors is None:
+        return found
+    return replace(found, findings=_sort([*found.findings, label_errors]))
 
 
 # === Arguments ===
@@ -191,20 +234,25 @@ def _choose_preset(
         return None
 
 
-def _build_preprocessor(preset: "Preset", max_length: int | None) -> Preprocessor:
+def _build_preprocessor(
+    preset: "Preset", max_length: int | None, most: int | None
+) -> Preprocessor:
     longest = preset.config.max_sequence_length
     if max_length is not None and max_length > longest:
         raise ValueError(
             f"max_length must be at most {longest}, the longest text of preset "
             f"{preset.name!r} in tokens; received {max_length}."
         )
-    return Preprocessor(preset.tokenizer, max_length=max_length or longest)
+    return Preprocessor(
+        preset.tokenizer, max_length=max_length or min(longest, most or longest)
+    )
 
 
 # === Looking ===
 
 
 def _inspect_rows(
+    parts: Mapping[str, Any],
     rows: Rows,
     source: str,
     preprocessor: Preprocessor | None,
@@ -214,16 +262,18 @@ def _inspect_rows(
     seed: int,
     notes: list[str],
 ) -> Inspection:
-    findings = [
-        *check_repeats(rows),
-        *find_class_faults(rows),
-        *check_characters(rows),
-    ]
-    if near_duplicates is not None:
+    faults, label_counts = find_label_faults(parts, rows)
+    findings = [*check_repeats(rows), *faults, *check_characters(rows)]
+    if isinstance(parts["train"], Questions):
+        notes.append(
+            "near duplicates, since questions on one text share it; exact ones were."
+        )
+    elif near_duplicates is not None:
         findings += check_near(rows, near_duplicates, seed, notes)
     truncation = None
     if preprocessor is not None:
-        truncation, found = check_lengths(rows, preprocessor)
+        is_windowed = isinstance(parts["train"], Sentences | Questions)
+        truncation, found = check_lengths(rows, preprocessor, is_windowed)
         findings += found
     told: dict[str, int] = {}
     if languages:
@@ -232,7 +282,7 @@ def _inspect_rows(
     return Inspection(
         source=source,
         num_rows={part: len(split) for part, split in rows.parts.items()},
-        label_counts=count_classes(rows) if rows.has_classes else {},
+        label_counts=label_counts,
         findings=_sort(findings),
         notes=tuple(notes),
         truncation=truncation,
@@ -246,19 +296,45 @@ def _sort(findings: list[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: order.index(finding.kind)))
 
 
-def _check_labels(
+def check_labels(
+    splits: Splits, preset: "Preset | None", *, seed: int = 42
+) -> Finding | None:
+    """Find training rows whose label is probably wrong, before a training.
+
+    Args:
+        splits: of classes.
+        preset: whose encoder's features tell; `None` for TF-IDF.
+        seed: of the folds.
+
+    Returns:
+        The finding, the surest rows first; `None` where every label may be right.
+
+    Raises:
+        ValueError: cleanlab is missing, or there are too few rows or classes.
+    """
+    found, _ = _find_label_errors(Rows({"train": splits.train}), preset, seed)
+    return found[0] if found else None
+
+
+def _add_label_errors(
     inspection: Inspection, rows: Rows, preset: "Preset | None", seed: int
 ) -> Inspection:
-    from kbert.inspection.labels import rank_label_errors
-
     if not rows.has_classes:
         raise ValueError(
             "check_labels needs a column of classes; name it with label=, or leave "
             "check_labels out."
         )
+    found, ranking = _find_label_errors(rows, preset, seed)
+    findings = _sort([*inspection.findings, *found])
+    return replace(inspection, findings=findings, label_errors=ranking)
+
+
+def _find_label_errors(
+    rows: Rows, preset: "Preset | None", seed: int
+) -> tuple[list[Finding], LabelErrors]:
+    from kbert.inspection.labels import rank_label_errors
+
     ranked, quality, details = rank_label_errors(rows, preset, seed)
     wrong = ranked[: len(details)]
     found = describe(rows, "label_errors", wrong, details, among=len(ranked))
-    ranking = LabelErrors(rows.by_part(ranked)["train"], quality, len(wrong))
-    findings = _sort([*inspection.findings, *found])
-    return replace(inspection, findings=findings, label_errors=ranking)
+    return found, LabelErrors(rows.by_part(ranked)["train"], quality, len(wrong))

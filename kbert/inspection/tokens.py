@@ -45,9 +45,11 @@ def count_tokens(rows: Rows, preprocessor: Preprocessor) -> Tokens:
         encoded = preprocessor.encode(*columns)
         lengths[positions] = encoded.full_lengths
         unknown[positions] = _share_unknown(encoded, preprocessor)
-    kept = np.minimum(lengths, preprocessor.max_length)
+    windows = preprocessor.windows
+    longest = windows.coverage if windows else preprocessor.max_length
+    kept = np.minimum(lengths, longest)
     cut = Encoded(np.empty(0, np.int32), offsets_of(kept), kept, lengths)
-    return Tokens(lengths, unknown, preprocessor.max_length, cut.truncation)
+    return Tokens(lengths, unknown, longest, cut.truncation)
 
 
 def _share_unknown(encoded: Encoded, preprocessor: Preprocessor) -> np.ndarray:

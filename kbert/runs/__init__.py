@@ -2,7 +2,8 @@
 
 from kbert.runs.evaluation import evaluate
 from kbert.runs.prediction import predict
+from kbert.runs.rebuilding import write_report
 from kbert.runs.trained import TrainedRun, load_run
 from kbert.runs.training import train
 
-__all__ = ["TrainedRun", "evaluate", "load_run", "predict", "train"]
+__all__ = ["TrainedRun", "evaluate", "load_run", "predict", "train", "write_report"]

@@ -58,11 +58,19 @@ def announce(plan: Plan) -> None:
         print(f"Note      {notice}")
     print(f"Preset    {plan.preset.name} ({size:.1f} million weights)")
     print(
-        f"Settings  at most {settings.epochs} epochs, batch {settings.batch_size}, "
-        f"rate {settings.learning_rate:g}, texts up to {settings.max_length} tokens, "
+        f"Settings  {_describe_epochs(plan)}, batch {settings.batch_size}, rate "
+        f"{settings.learning_rate:g}, texts up to {settings.max_length} tokens, "
         f"seed {plan.request.seed}",
         flush=True,
     )
+
+
+def _describe_epochs(plan: Plan) -> str:
+    epochs, patience = plan.settings.epochs, plan.settings.patience
+    if plan.splits.validation is None or patience >= epochs:
+        # nothing ends them early
+        return "1 epoch" if epochs == 1 else f"{epochs} epochs"
+    return f"at most {epochs} epochs (ends after {patience} without a better one)"
 
 
 def summarise(run: TrainedRun) -> None:

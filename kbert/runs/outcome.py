@@ -159,7 +159,9 @@ def describe_plan(plan: Plan, model: "Model") -> dict[str, Any]:
         "preset": plan.preset.name,
         **asdict(plan.settings),
         "long_text": plan.long_text,
+        **_describe_windows(model),
         "slices": list(plan.slices) or None,
+        "check_labels": plan.check_labels or None,
         "freeze": plan.frozen,
         "class_weight": plan.class_weight,
         "precision": str(model.backbone.compute_precision).split(".")[-1],
@@ -168,11 +170,30 @@ def describe_plan(plan: Plan, model: "Model") -> dict[str, Any]:
     }
 
 
+def _describe_windows(model: "Model") -> dict[str, Any]:
+    """Return how a model reads long texts in windows, where it does."""
+    windows = model.preprocessor and model.preprocessor.windows
+    if not windows:
+        return {}
+    return {
+        "window_overlap": windows.overlap,
+        "window_pooling": model.get_layer("window_pooling").mode,
+        "max_windows": windows.most,
+    }
+
+
 def _describe_source(source: Any) -> Any:
     """Return a share or path as it is, and something in memory in words."""
     if source is None or isinstance(source, int | float | str):
         return source
     return str(source) if isinstance(source, Path) else "in memory"
+
+
+def _write_part(plan: Plan, name: str) -> Any:
+    """Return a part's flag: a share or path, 0 for none; a folder's own needs none."""
+    asked = _describe_source(getattr(plan.request, name))
+    is_own = asked is None and name in plan.splits.parts
+    return None if is_own else asked or 0
 
 
 def describe_device(model: "Model") -> dict[str, Any]:
@@ -225,8 +246,8 @@ def write_command(plan: Plan) -> str:
         "text": request.text,
         "label": label if label is None or isinstance(label, str) else ",".join(label),
         "text-pair": request.text_pair,
-        "validation": _describe_source(request.validation) or 0,
-        "test": _describe_source(request.test) or 0,
+        "validation": _write_part(plan, "validation"),
+        "test": _write_part(plan, "test"),
         "limit": request.limit,
         **{k: v for k, v in request.reading.items() if not isinstance(v, bool)},
         "preset": None if plan.preset.name == EMBEDDED_PRESET else plan.preset.name,
@@ -237,6 +258,7 @@ def write_command(plan: Plan) -> str:
         "class-weight": plan.class_weight,
         "freeze": plan.frozen,
         "long-text": plan.long_text,
+        **plan.windows,
         "precision": None if plan.precision == "auto" else plan.precision,
         "seed": request.seed,
     }
@@ -247,6 +269,8 @@ def write_command(plan: Plan) -> str:
     for name, value in request.reading.items():
         if isinstance(value, bool) and (name, value) != ("stratify", True):
             words.append(f"--{'' if value else 'no-'}{name}")
+    if plan.check_labels:
+        words.append("--check-labels")
     for column in plan.slices:
         words += ["--slice", column]
     return shlex.join(words)

@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kbert.data.folders import find_parts
+from kbert.long_texts import resolve_windows
 from kbert.presets import EMBEDDED_PRESET, load_preset
 from kbert.runs.defaults import Settings, choose_counted, choose_settings, choose_share
 from kbert.tasks import Request, Task, find_task, guess_task
@@ -12,6 +13,7 @@ from kbert.tasks.columns import complete, look
 from kbert.tasks.guess import guess_by_format
 
 if TYPE_CHECKING:
+    from kbert.inspection import Finding
     from kbert.presets import Preset
 
 ALL = "all"
@@ -31,9 +33,12 @@ class Plan:
         class_weight: as `Model.fit` takes it.
         precision: format of the matrix products.
         long_text: what is read of texts that are too long; `None`: as the task does.
+        windows: settings of `kbert.build_classifier` for them that the user has made.
         slices: columns whose values the report measures one by one.
         findings: sentences on what was guessed about the data, such as columns.
         notices: sentences that head the report.
+        check_labels: whether labels that are likely wrong are looked for first.
+        label_errors: what was found then.
     """
 
     task: Task
@@ -45,9 +50,12 @@ class Plan:
     class_weight: Any
     precision: str
     long_text: str | None
+    windows: Mapping[str, Any]
     slices: tuple[str, ...]
     findings: tuple[str, ...]
     notices: tuple[str, ...]
+    check_labels: bool = False
+    label_errors: "Finding | None" = None
 
     @property
     def split(self) -> str:
@@ -79,6 +87,8 @@ def build_plan(
     long_text: str | None,
     slices: Sequence[str],
     chosen: Mapping[str, Any],
+    windows: Mapping[str, Any] | None = None,
+    check_labels: bool = False,
 ) -> Plan:
     """Read the data and decide what the user has left open.
 
@@ -93,6 +103,8 @@ def build_plan(
         long_text: what is read of texts that are too long.
         slices: columns whose values the report measures one by one.
         chosen: fields of `Settings` that the user has set; `None` is unset.
+        windows: settings of `kbert.build_classifier` for windows, likewise.
+        check_labels: whether labels that are likely wrong are looked for first.
 
     Returns:
         The plan.
@@ -102,25 +114,14 @@ def build_plan(
         PresetError: the preset cannot be used.
         ValueError: the data or a setting cannot be used.
     """
+    asked = request
     found_task, request, findings = _find_task(request, task)
-    if class_weight is not None and not found_task.balances:
+    windows = {k: v for k, v in (windows or {}).items() if v is not None}
+    _check_options(found_task, class_weight, slices, long_text, windows)
+    if check_labels and not found_task.balances:
         raise ValueError(
-            f"class_weight (--class-weight) is for classes; the task {found_task.name} "
-            f"has none. Leave it out."
-        )
-    if slices and not found_task.has_trust:
-        raise ValueError(
-            f"slices (--slice) are for classes and labels; the task {found_task.name} "
-            "has none. Leave them out."
-        )
-    if long_text is not None and long_text not in found_task.long_texts:
-        can = ", ".join(found_task.long_texts)
-        raise ValueError(
-            f"the task {found_task.name} cannot read long texts by {long_text!r}; "
-            f"long_text (--long-text) can be {can}."
-            if can
-            else f"the task {found_task.name} reads long texts in windows of its own; "
-            "leave long_text (--long-text) out."
+            f"check_labels (--check-labels) is for classes; the task {found_task.name} "
+            "has none. Leave it out."
         )
     encoder = load_preset(EMBEDDED_PRESET if preset is None else preset)
     splits = found_task.load(request)
@@ -134,13 +135,54 @@ def build_plan(
         class_weight=class_weight,
         precision=precision,
         long_text=long_text,
+        windows=windows,
         slices=tuple(slices),
         findings=tuple(findings),
         notices=(),
+        check_labels=check_labels,
     )
+    if long_text == "windows":  # refuses wrong ones before anything takes time
+        sizes = windows.get("window_overlap"), windows.get("max_windows")
+        resolve_windows(long_text, plan.settings.max_length, *sizes)
     for column in slices:  # refuses an unknown one before anything takes time
         splits.parts[plan.split].column(column)
-    return replace(plan, notices=tuple(_find_notices(plan)))
+    notices = [*_note_own_parts(found_task, asked), *_find_notices(plan)]
+    return replace(plan, notices=tuple(notices))
+
+
+def _check_options(
+    task: Task,
+    class_weight: Any,
+    slices: Sequence[str],
+    long_text: str | None,
+    windows: Mapping[str, Any],
+) -> None:
+    """Refuse what the task cannot do."""
+    if class_weight is not None and not task.balances:
+        raise ValueError(
+            f"class_weight (--class-weight) is for classes; the task {task.name} "
+            f"has none. Leave it out."
+        )
+    if slices and not task.has_trust:
+        raise ValueError(
+            f"slices (--slice) are for classes and labels; the task {task.name} "
+            "has none. Leave them out."
+        )
+    if long_text is not None and long_text not in task.long_texts:
+        can = ", ".join(task.long_texts)
+        raise ValueError(
+            f"the task {task.name} cannot read long texts by {long_text!r}; "
+            f"long_text (--long-text) can be {can}."
+            if can
+            else f"the task {task.name} reads long texts in windows of its own; "
+            "leave long_text (--long-text) out."
+        )
+    if long_text != "windows":
+        for name in windows:
+            raise ValueError(
+                f"{name} (--{name.replace('_', '-')}) is for long_text='windows' "
+                "(--long-text windows); pass that too, or leave it out."
+            )
 
 
 def _find_task(request: Request, name: str | None) -> tuple[Task, Request, list[str]]:
@@ -158,7 +200,7 @@ def _find_task(request: Request, name: str | None) -> tuple[Task, Request, list[
             f"The task is {task.name}, since {why}; pass task= (--task) for another."
         )
     num_rows = 0 if table is None else len(table)
-    own = set(find_parts(request.source)) if table is not None else set()
+    own = task.find_own_parts(request.source)
     return task, _share(request, num_rows, own), findings
 
 
@@ -174,6 +216,27 @@ def _share(request: Request, num_rows: int, own: Collection[str]) -> Request:
             is_none = isinstance(asked, int | float) and asked == 0
             wanted[name] = None if is_none else asked
     return replace(request, **wanted)
+
+
+def _note_own_parts(task: Task, asked: Request) -> list[str]:
+    """Say what becomes of parts that a source brings itself where a share is asked."""
+    notes = []
+    for name, own in task.find_own_parts(asked.source).items():
+        share = getattr(asked, name, None)
+        if not isinstance(share, int | float):
+            continue
+        place = f"own {Path(own).name}" if isinstance(own, str | Path) else "own part"
+        if share and task.has_columns:
+            notes.append(
+                f"The source's {place} is not used: the {name} part is a share of "
+                f"{share:g} of the training rows, as was asked for (--{name})."
+            )
+        else:
+            notes.append(
+                f"The {name} part is the source's {place}, so --{name} {share:g} "
+                "changes nothing; pass the training file alone to do without it."
+            )
+    return notes
 
 
 def _choose(

@@ -1,6 +1,7 @@
 """Predict texts of any number: a table in, the same table with predictions out."""
 
 import contextlib
+import logging
 import os
 import sys
 from collections import Counter
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 STANDARD = "-"
 _PREFIX = "predicted_"
+_COMPARED_ROWS = 256  # that are predicted exactly as well, to say what rounding changes
 
 
 @dataclass
@@ -50,6 +52,7 @@ def predict(
     text: str | None = None,
     text_pair: str | None = None,
     batch_size: int = 32,
+    quantize: str | None = None,
     **reading: Any,
 ) -> Any:
     """Predict every row of a table, however long it is.
@@ -64,6 +67,8 @@ def predict(
         text: column of the texts; `None`: as in training.
         text_pair: column of the second texts of pairs, likewise.
         batch_size: texts a batch.
+        quantize: `int8` multiplies in 8 bits on a CPU, and says for how many of the
+            first rows that changes something.
         **reading: further arguments of `kbert.load_split`, such as `delimiter`.
 
     Returns:
@@ -85,9 +90,10 @@ def predict(
     """
     run = load_run(run)
     request = run.request(source, text=text, text_pair=text_pair, reading=reading)
+    predictor = _Predictor(run, batch_size, quantize)
     if not isinstance(source, str | os.PathLike):
         names = _name_inputs(run, request, _list_columns(source))
-        return _predict_memory(run, source, names, out, batch_size)
+        return _predict_memory(predictor, source, names, out)
     table = _open(run, source, request)
     names = _name_inputs(run, request, table.names)
     for name in names:
@@ -96,7 +102,7 @@ def predict(
         types = run.task.find_column_types()
         table.types = {_name_added(n, table.names): kind for n, kind in types.items()}
     written = Written("" if out is None else str(out))
-    chunks = _predict_chunks(run, table, names, batch_size, written)
+    chunks = _predict_chunks(predictor, table, names, written)
     if out is None:
         return _to_frame(table, chunks)
     if str(out) == STANDARD:
@@ -137,12 +143,58 @@ def _name_inputs(run: TrainedRun, request: Request, known: Sequence[str]) -> lis
     return [name or own for name, own in zip_longest(asked[: len(usual)], found)]
 
 
+class _Predictor:
+    """Predicts columns of texts with a run's model, exactly or in 8 bits.
+
+    Args:
+        run: whose model predicts.
+        batch_size: texts a batch.
+        quantize: `int8`, or `None` for exact products.
+
+    Raises:
+        ValueError: there is no such rounding.
+    """
+
+    def __init__(self, run: TrainedRun, batch_size: int, quantize: str | None) -> None:
+        if quantize not in (None, "int8"):
+            raise ValueError(f"quantize must be 'int8' or None; received {quantize!r}.")
+        self.run, self._batch_size = run, batch_size
+        self._is_rounded = self._is_new = quantize is not None
+
+    def predict(self, columns: Sequence[list], taken: Sequence[str]) -> dict[str, list]:
+        """Return the columns of predictions, under names that are not taken."""
+        inputs = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+        with contextlib.ExitStack() as blocks:
+            for backbone in self.run.model.backbones if self._is_rounded else ():
+                blocks.enter_context(backbone.in_int8())
+            added = self._tabulate(inputs)
+        if self._is_new:
+            self._is_new = False
+            self._compare(inputs[:_COMPARED_ROWS], added)
+        return {_name_added(name, taken): values for name, values in added.items()}
+
+    def _tabulate(self, inputs: list) -> dict[str, list]:
+        task, model = self.run.task, self.run.model
+        predictions = task.predict(model, inputs, batch_size=self._batch_size)
+        return task.tabulate(model, inputs, predictions)
+
+    def _compare(self, inputs: list, rounded: Added) -> None:
+        """Say what rounding changes in the column that matters most."""
+        (name, exact), *_ = self._tabulate(inputs).items()
+        pairs = list(zip(exact, rounded[name], strict=False))
+        if all(isinstance(one, float) for one in exact):
+            most = max(abs(one - other) for one, other in pairs)
+            change = f"the {name} of the first {len(pairs):,} rows differs by at most "
+            change += f"{most:.4g}"
+        else:
+            same = sum(one == other for one, other in pairs) / len(pairs)
+            change = f"{100 * same:.1f} % of the first {len(pairs):,} rows have the "
+            change += f"{name} that they have exactly"
+        logging.getLogger("kbert").warning("in int8, %s", change)
+
+
 def _predict_chunks(
-    run: TrainedRun,
-    table: Table,
-    names: Sequence[str],
-    batch_size: int,
-    written: Written,
+    predictor: _Predictor, table: Table, names: Sequence[str], written: Written
 ) -> Iterator[tuple[Any, Added]]:
     """Yield each chunk with the columns that are added to it."""
     label = _name_added("label", table.names)
@@ -151,22 +203,13 @@ def _predict_chunks(
             check_texts(table.column(chunk, name), name, written.num_rows)
             for name in names
         ]
-        added = _predict_columns(run, columns, table.names, batch_size)
+        added = predictor.predict(columns, table.names)
         written.num_rows += len(columns[0])
         labels = added.get(label, ())
         written.label_counts.update(one for one in labels if isinstance(one, str))
         yield chunk, added
     if not written.num_rows:
         raise ValueError(f"{table.path} holds no rows; there is nothing to predict.")
-
-
-def _predict_columns(
-    run: TrainedRun, columns: Sequence[list], taken: Sequence[str], batch_size: int
-) -> dict[str, list]:
-    inputs = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-    predictions = run.task.predict(run.model, inputs, batch_size=batch_size)
-    added = run.task.tabulate(run.model, inputs, predictions)
-    return {_name_added(name, taken): values for name, values in added.items()}
 
 
 def _name_added(name: str, taken: Sequence[str]) -> str:
@@ -233,7 +276,7 @@ def _replacing(out: Path, source: Any, table: Table) -> Iterator[IO]:
 
 
 def _predict_memory(
-    run: TrainedRun, source: Any, names: Sequence[str], out: Any, batch_size: int
+    predictor: _Predictor, source: Any, names: Sequence[str], out: Any
 ) -> "pd.DataFrame":
     import pandas as pd
 
@@ -261,7 +304,7 @@ def _predict_memory(
     ]
     if not len(frame):
         raise ValueError("there are no texts to predict; pass at least one.")
-    added = _predict_columns(run, columns, list(frame.columns), batch_size)
+    added = predictor.predict(columns, list(frame.columns))
     more = pd.DataFrame(added, index=frame.index)
     return pd.concat([frame, more], axis=1)
 

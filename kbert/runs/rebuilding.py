@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,22 +13,33 @@ from kbert.data.values import choose_separator
 from kbert.evaluation.temperature import scale_probabilities
 from kbert.report import Run, RunFolder, Trust, render_html, render_markdown
 from kbert.runs.outcome import LENGTH_COUNTS, PREDICTIONS_FILE
-from kbert.runs.trained import REPORT_FILE, TrainedRun
+from kbert.runs.trained import REPORT_FILE, TrainedRun, load_run
 
 _MARKDOWN_FILE = "report.md"
 _LONGEST_FIELD = 2**31 - 1
 
 
-def rebuild_report(run: TrainedRun) -> None:
-    """Write `report.html` and `report.md` anew.
+def write_report(run: str | os.PathLike | TrainedRun) -> Path:
+    """Write a run's `report.html` and `report.md` anew from what its folder holds.
 
     Args:
-        run: whose `report.json` and `predictions.csv` hold what is shown.
+        run: folder that `train` wrote, or what it returned; its `report.json` and
+            `predictions.csv` hold what is shown.
+
+    Returns:
+        The page, `report.html`.
 
     Raises:
-        ValueError: one of them is missing, or not as `kbert train` wrote it.
+        FileNotFoundError: there is no such folder.
+        ValueError: one of the two is missing, or not as `train` wrote it.
         OSError: a report cannot be written; the old one is untouched.
+
+    Example:
+        >>> kbert.write_report("runs/first")
     """
+    run = load_run(run)
+    if not run.report:
+        raise ValueError(f"{run.path} holds no report: the run was interrupted.")
     try:
         shown = _read_run(run)
         files = {
@@ -42,6 +55,7 @@ def rebuild_report(run: TrainedRun) -> None:
     folder = RunFolder(run.path)
     for name, text in files.items():
         folder.write_text(name, text)
+    return run.path / REPORT_FILE
 
 
 def _read_run(run: TrainedRun) -> Run:

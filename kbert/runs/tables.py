@@ -16,7 +16,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from kbert.data.delimited import choose_delimiter
-from kbert.data.delimiters import read_head
+from kbert.data.delimiters import find_excel_line, read_head
 from kbert.data.encodings import check_decodes, choose_encoding
 from kbert.data.files import (
     DELIMITED_SUFFIXES,
@@ -79,8 +79,11 @@ class Table(ABC):
 class Delimited(Table):
     """Rows of fields with a character between them; a chunk is a list of lists."""
 
-    def __init__(self, path: Path, reading: Reading, delimiter: str) -> None:
+    def __init__(
+        self, path: Path, reading: Reading, delimiter: str, skipped: int = 0
+    ) -> None:
         super().__init__(path, reading)
+        self._skipped = skipped  # lines above the header
         csv.field_size_limit(_LONGEST_FIELD)
         quotes = delimiter != "\t" if reading.quoting is None else reading.quoting
         self._format: dict[str, Any] = {
@@ -108,7 +111,8 @@ class Delimited(Table):
                 open_bytes(self.path) as stream,
                 io.TextIOWrapper(stream, encoding=codec, newline="") as file,
             ):
-                for row in csv.reader(file, strict=True, **self._format):
+                lines = islice(file, self._skipped, None)
+                for row in csv.reader(lines, strict=True, **self._format):
                     if not row:  # a blank line
                         continue
                     number += 1
@@ -346,8 +350,8 @@ def open_table(path: Path, reading: Reading) -> Table:
     suffix = format_suffix(path)
     if reading.delimiter is not None or suffix in DELIMITED_SUFFIXES:
         head = read_head(path, choose_encoding(path, reading.encoding)[0])
-        usual = DELIMITERS.get(suffix)
-        return Delimited(path, reading, choose_delimiter(path, head, reading, usual))
+        mark = choose_delimiter(path, head, reading, DELIMITERS.get(suffix))
+        return Delimited(path, reading, mark, int(find_excel_line(head) is not None))
     if suffix in JSON_SUFFIXES:
         head = read_head(path, choose_encoding(path, reading.encoding)[0])
         if head.lstrip("\ufeff \t\r\n").startswith("["):

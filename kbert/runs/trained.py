@@ -14,6 +14,8 @@ from kbert.tasks import Request, Task, find_task
 from kbert.tasks.task import READ_ALIKE
 
 if TYPE_CHECKING:
+    from kbert.explaining import Explanation
+    from kbert.exporting.export import Format
     from kbert.models import Model
 
 MODEL_FILE, REPORT_FILE = "model.keras", "report.html"
@@ -115,6 +117,26 @@ class TrainedRun:
         from kbert.runs.prediction import predict
 
         return predict(self, source, out, **options)
+
+    def explain(
+        self, text: str, text_pair: str | None = None, **options: Any
+    ) -> "Explanation":
+        """Show which words a prediction hangs on; see `kbert.explain`."""
+        from kbert.explaining import explain
+
+        return explain(self, text, text_pair, **options)
+
+    def export(self, format: "Format", out: str | os.PathLike, **options: Any) -> Path:
+        """Write the model for other libraries; see `kbert.export`."""
+        from kbert.exporting import export
+
+        return export(self, format, out, **options)
+
+    def write_report(self) -> Path:
+        """Write the report anew from the folder; see `kbert.write_report`."""
+        from kbert.runs.rebuilding import write_report
+
+        return write_report(self)
 
     def __repr__(self) -> str:
         """Return the task, the place and the headlines."""

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from kbert.report import RunFolder
 from kbert.report.interruption import keep_if_interrupted
+from kbert.runs.label_check import find_label_errors
 from kbert.runs.plan import ALL, Plan, build_plan
 from kbert.runs.trained import TrainedRun
 from kbert.tasks import Request
+from kbert.tasks.task import PAIRED
 from kbert.writing import undisturbed
 
 if TYPE_CHECKING:
@@ -39,7 +41,11 @@ def train(
     device: str = "auto",
     limit: int | None = None,
     long_text: str | None = None,
+    window_overlap: int | None = None,
+    window_pooling: str | None = None,
+    max_windows: int | None = None,
     slices: Sequence[str] = (),
+    check_labels: bool = False,
     **reading: Any,
 ) -> TrainedRun:
     """Train a model on labelled texts, measure it and write its run folder.
@@ -70,7 +76,14 @@ def train(
         limit: most rows to use of each source.
         long_text: what is read of texts longer than `max_length`: `truncate`,
             `head-tail` or `windows`; `None`: `truncate`.
+        window_overlap: tokens that neighbouring windows share; `None`: a quarter of
+            `max_length`.
+        window_pooling: `mean` or `max` of a class's logit over the windows of a text;
+            `None`: `mean`.
+        max_windows: most windows a text; `None`: 8.
         slices: columns whose values the report measures one by one.
+        check_labels: rank training rows by how likely their label is wrong, as
+            `kbert.inspect` does, before training.
         **reading: further arguments of `kbert.load_splits`, such as `delimiter`.
 
     Returns:
@@ -111,7 +124,13 @@ def train(
         class_weight=class_weight,
         precision=precision,
         long_text=long_text,
+        windows={
+            "window_overlap": window_overlap,
+            "window_pooling": window_pooling,
+            "max_windows": max_windows,
+        },
         slices=slices,
+        check_labels=check_labels,
         chosen={
             "epochs": epochs,
             "batch_size": batch_size,
@@ -121,6 +140,7 @@ def train(
     )
     console.announce(plan)
     with use_device(device):
+        plan = find_label_errors(plan)
         folder = RunFolder.create(out, recipe=plan.task.name)
         return _run(plan, folder, started)
 
@@ -198,11 +218,14 @@ def build_model(plan: Plan) -> "Model":
         max_length=settings.max_length,
         precision=plan.precision,
         **({} if plan.long_text is None else {"long_text": plan.long_text}),
+        **plan.windows,
     )
     if plan.frozen == ALL:
         training.freeze(model)
     elif plan.frozen:
         training.freeze(model, int(plan.frozen), embeddings=True)
+    if plan.task.has_columns and plan.request.text_pair is not None:
+        model.metadata[PAIRED] = True
     plan.task.prepare(model, plan.splits.train)
     return model
 

@@ -59,7 +59,12 @@ def check_data(plan: Plan, model: "Model") -> tuple[list[dict[str, Any]], list[s
     from kbert.inspection import inspect_splits
 
     preprocessor = model.preprocessor if plan.task.has_columns else None
-    found = inspect_splits(plan.splits, preprocessor, seed=plan.request.seed)
+    found = inspect_splits(
+        plan.splits,
+        preprocessor,
+        seed=plan.request.seed,
+        label_errors=plan.label_errors,
+    )
     checks = [
         {
             "kind": finding.kind,

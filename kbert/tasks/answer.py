@@ -9,12 +9,14 @@ import numpy as np
 
 from kbert.evaluation.answers import measure_answers, score_answer
 from kbert.tasks.answer_data import (
+    ANSWER_LENGTH,
+    SUFFIXES,
     Questions,
     is_squad,
     load_questions,
     read_questions,
 )
-from kbert.tasks.parts import TaskSplits
+from kbert.tasks.parts import TaskSplits, find_sources
 from kbert.tasks.task import NUM_MISTAKES, Request, Task
 
 if TYPE_CHECKING:
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from kbert.tasks.passages import PassageWindows
     from kbert.tasks.windows import WindowBatches
 
-# Tokens of a window, question included, unless told; as in BERT's own SQuAD script.
-_MAX_LENGTH = 384
 _UNANSWERABLE = "unanswerable"
 
 
@@ -62,6 +62,10 @@ class AnswerQuestions(Task):
     def load(self, request: Request) -> TaskSplits:
         """Read, check and split questions; see `load_questions`."""
         return load_questions(request)
+
+    def find_own_parts(self, source: Any) -> dict[str, Any]:
+        """Find a folder's files of questions; see `Task`."""
+        return find_sources(source, None, None, SUFFIXES)[0]
 
     def read_records(
         self, path: Path, reading: Mapping[str, Any]
@@ -103,7 +107,7 @@ class AnswerQuestions(Task):
         refuse_options(self.name, options)
         backbone, tokens = encode_tokens(preset, precision)
         if max_length is None:
-            max_length = min(_MAX_LENGTH, backbone.config.max_sequence_length)
+            max_length = min(ANSWER_LENGTH, backbone.config.max_sequence_length)
         if dropout:
             tokens = keras.layers.Dropout(dropout, name="head_dropout")(tokens)
         scores = keras.layers.Dense(
@@ -122,7 +126,7 @@ class AnswerQuestions(Task):
         from kbert.tasks.passages import encode_passages
         from kbert.text import Preprocessor
 
-        length = min(max_length, _MAX_LENGTH)
+        length = min(max_length, ANSWER_LENGTH)
         preprocessor = Preprocessor(preset.tokenizer, max_length=length)
         return encode_passages(part.questions, part.contexts, preprocessor).encoded
 

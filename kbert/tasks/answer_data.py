@@ -20,6 +20,8 @@ from kbert.tasks.parts import (
 from kbert.tasks.task import Request
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+# Tokens of a window, question included, unless told; as in BERT's own SQuAD script.
+ANSWER_LENGTH = 384
 _JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 _ANSWER_COLUMNS = ("answer", "answers", "answer_text")
 _START_COLUMNS = ("answer_start", "start")
@@ -31,7 +33,7 @@ class Gold:
 
     Args:
         text: its characters.
-        start: place of the first in the context, from 0.
+        start: place of the first in the context, from 0; -1: it is not there.
     """
 
     text: str
@@ -157,6 +159,7 @@ def read_questions(
     text_pair: str | None = None,
     label: Any = None,
     reading: Mapping[str, Any] | None = None,
+    strict: bool = True,
 ) -> tuple[Questions, str, str]:
     """Read questions.
 
@@ -168,6 +171,8 @@ def read_questions(
         label: column of the answers; `None`: `answer` or `answers`. A column
             `answer_start` says where they begin; without it the first place counts.
         reading: further arguments of `kbert.load_splits`, such as `encoding`.
+        strict: refuse blank texts and answers that are not at their place; else these
+            are taken, and such answers start at -1.
 
     Returns:
         The questions, what was read in words, and its SHA-256.
@@ -183,9 +188,9 @@ def read_questions(
         content, digest = read_text(path, (reading or {}).get("encoding"))
         squad = _parse_squad(content)
         if squad is not None:
-            rows, words = _read_articles(squad, path), f"SQuAD file {path}"
+            rows, words = _read_articles(squad, path, strict), f"SQuAD file {path}"
         else:
-            rows = _read_records(_parse_lines(content, path), names)
+            rows = _read_records(_parse_lines(content, path), names, strict)
             words = f"JSON lines file {path}"
         return _collect(rows, path.name), words, digest
     columns = Reading(text=names[0], text_pair=names[1], label=None, **(reading or {}))
@@ -194,7 +199,7 @@ def read_questions(
         (f"{table.name} row {k:,}", r) for k, r in enumerate(table.table.to_pylist())
     )
     return (
-        _collect(_read_records(records, names), table.name),
+        _collect(_read_records(records, names, strict), table.name),
         table.words,
         table.digest,
     )
@@ -253,7 +258,7 @@ def _parse_squad(content: str) -> list | None:
     return articles if isinstance(articles, list) else None
 
 
-def _read_articles(articles: list, path: Path) -> Iterator[_Row]:
+def _read_articles(articles: list, path: Path, strict: bool) -> Iterator[_Row]:
     for number, article in enumerate(articles):
         for place, paragraph in enumerate(
             _get(article, "paragraphs", list, f"{path} article {number}")
@@ -266,11 +271,8 @@ def _read_articles(articles: list, path: Path) -> Iterator[_Row]:
                 golds = None
                 if "answers" in question:
                     none = question.get("is_impossible")
-                    golds = (
-                        []
-                        if none
-                        else _read_golds(question["answers"], None, context, at)
-                    )
+                    given = [] if none else question["answers"]
+                    golds = _read_golds(given, None, context, at, strict)
                 title = article.get("title", number)
                 yield text, context, golds, question.get("id"), title
 
@@ -306,24 +308,26 @@ def _parse_lines(content: str, path: Path) -> Iterator[tuple[str, dict]]:
 
 
 def _read_records(
-    records: Iterator[tuple[str, dict]], names: tuple[str, str, Any]
+    records: Iterator[tuple[str, dict]], names: tuple[str, str, Any], strict: bool
 ) -> Iterator[_Row]:
     question_name, context_name, label = names
     for number, (where, record) in enumerate(records):
         if number == 0:
             label = _choose_column(record, label, where)
-        question = _get_text(record, question_name, where)
-        context = _get_text(record, context_name, where)
+        question = _get_text(record, question_name, where, strict)
+        context = _get_text(record, context_name, where, strict)
         golds = None
         if label is not None:
             starts = next((record[n] for n in _START_COLUMNS if n in record), None)
-            golds = _read_golds(record.get(label), starts, context, where)
+            golds = _read_golds(record.get(label), starts, context, where, strict)
         yield question, context, golds, record.get("id"), record.get("title")
 
 
-def _get_text(record: dict, name: str, where: str) -> str:
+def _get_text(record: dict, name: str, where: str, strict: bool) -> str:
     text = record.get(name)
-    if not isinstance(text, str) or not text.strip():
+    if not strict and name in record and text is None:
+        return ""
+    if not isinstance(text, str) or (strict and not text.strip()):
         raise ValueError(f"{where} has no text {name!r}; write one.")
     return text
 
@@ -336,7 +340,9 @@ def _choose_column(record: dict, asked: str | None, where: str) -> str | None:
     return found[0] if found else None
 
 
-def _read_golds(value: Any, starts: Any, context: str, where: str) -> list[Gold]:
+def _read_golds(
+    value: Any, starts: Any, context: str, where: str, strict: bool
+) -> list[Gold]:
     """Read answers however they are written; null and blank ones are none."""
     if isinstance(value, dict):  # as Hugging Face writes them
         value, starts = value.get("text", []), value.get("answer_start")
@@ -354,18 +360,18 @@ def _read_golds(value: Any, starts: Any, context: str, where: str) -> list[Gold]
         for one, at in zip(value, starts, strict=True)
     ]
     return [
-        _check_gold(*pair, context, where)
+        _check_gold(*pair, context, where, strict)
         for pair in pairs
         if pair[0] not in (None, "")
     ]
 
 
-def _check_gold(text: Any, start: Any, context: str, where: str) -> Gold:
+def _check_gold(text: Any, start: Any, context: str, where: str, strict: bool) -> Gold:
     if not isinstance(text, str):
         raise ValueError(f"{where}: an answer must be a text; received {text!r:.60}.")
     if start is None:
         start = context.find(text)
-        if start < 0:
+        if start < 0 and strict:
             raise ValueError(
                 f"{where}: the answer {text[:60]!r} does not occur in its text; write "
                 "it as it stands there."
@@ -375,7 +381,9 @@ def _check_gold(text: Any, start: Any, context: str, where: str) -> Gold:
             f"{where}: an answer's start must be a whole number, 0 or more; received "
             f"{start!r}."
         )
-    if not context.startswith(text, start):
+    elif not context.startswith(text, start):
+        if not strict:
+            return Gold(text, -1)
         raise ValueError(
             f"{where}: the answer {text[:60]!r} is not at character {start} of its "
             f"text, but {context[start : start + len(text)][:60]!r}; correct the "

@@ -29,7 +29,7 @@ def complete(request: Request) -> tuple[Request, list[str]]:
         ValueError: there is no column, or more than one, that it could be.
     """
     if isinstance(request.label, str) and "," in request.label:
-        request = replace(request, label=_split_names(request.label, request))
+        request = replace(request, label=split_names(request.label, request))
     if request.text and request.label:
         return request, []
     found = find_columns(
@@ -65,8 +65,16 @@ def look(request: Request) -> pa.Table:
     return read_table(find_parts(request.source)["train"], reading)
 
 
-def _split_names(label: str, request: Request) -> str | tuple[str, ...]:
-    """Read `a,b,c` as three columns where the source has them."""
+def split_names(label: str, request: Request) -> str | tuple[str, ...]:
+    """Read `a,b,c` as three columns where the source has them.
+
+    Args:
+        label: names with commas between them, or one name.
+        request: whose source has the columns.
+
+    Returns:
+        The names, or `label` as it is.
+    """
     names = tuple(name.strip() for name in label.split(","))
     reading = Reading(text="", label=None, **request.layout)
     known = peek(request.source, reading).columns

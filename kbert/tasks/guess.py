@@ -15,7 +15,7 @@ from kbert.data.files import JSON_SUFFIXES
 from kbert.data.values import SEPARATORS
 from kbert.tasks.columns import complete, look
 from kbert.tasks.find import find_task
-from kbert.tasks.tag_data import CONLL_SUFFIXES
+from kbert.tasks.tag_data import CONLL_SUFFIXES, WORD_FIELDS
 from kbert.tasks.task import Request, Task
 
 # Whole numbers of more different values are scores, not classes.
@@ -26,6 +26,7 @@ _MOST_SINGLE = 0.05  # share of labels that only one of the rows looked at has
 _SEEN_ROWS = 5000  # enough to tell what a column holds
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
 _TAG = re.compile(r"O|[BIESLU]-\S+")
+_LEAST_TAGGED = 0.9  # share of lines: a few with faults hide no CoNLL file
 _HEAD_CHARACTERS = 100_000
 
 
@@ -109,7 +110,8 @@ def guess_by_format(request: Request) -> tuple[str, str] | None:
 def _is_conll(head: str) -> bool:
     lines = [line.split() for line in head.splitlines()[:-1] or head.splitlines()]
     rows = [fields for fields in lines if fields and fields[0] != "-DOCSTART-"]
-    return bool(rows) and all(len(f) > 1 and _TAG.fullmatch(f[-1]) for f in rows)
+    tagged = sum(len(f) > 1 and bool(_TAG.fullmatch(f[-1])) for f in rows)
+    return bool(rows) and tagged >= _LEAST_TAGGED * len(rows)
 
 
 def _guess_by_json(head: str) -> tuple[str, str] | None:
@@ -120,9 +122,12 @@ def _guess_by_json(head: str) -> tuple[str, str] | None:
     except ValueError:
         return None
     lists = [k for k, v in row.items() if _is_list(v)] if isinstance(row, dict) else []
-    if len(lists) >= 2 and len({len(row[name]) for name in lists[:2]}) == 1:
-        return "tag", f"its rows have the lists {lists[0]!r} and {lists[1]!r}"
-    return None
+    if len(lists) < 2 or len(row[lists[0]]) != len(row[lists[1]]):
+        return None
+    tags = [k for k in lists if row[k] and all(map(_TAG.fullmatch, map(str, row[k])))]
+    if not tags and not set(lists) & set(WORD_FIELDS):
+        return None  # lists of other things, such as labels
+    return "tag", f"its rows have the lists {lists[0]!r} and {lists[1]!r}"
 
 
 def _is_list(value: Any) -> bool:

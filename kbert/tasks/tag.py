@@ -12,9 +12,10 @@ from kbert.evaluation.entities import (
     find_entities,
     measure_entities,
 )
-from kbert.tasks.parts import TaskSplits
+from kbert.tasks.parts import TaskSplits, find_sources
 from kbert.tasks.tag_data import (
     CONLL_SUFFIXES,
+    SUFFIXES,
     Sentences,
     load_sentences,
     read_sentences,
@@ -112,6 +113,10 @@ class Tag(Task):
     def load(self, request: Request) -> TaskSplits:
         """Read, check and split tagged sentences; see `load_sentences`."""
         return load_sentences(request)
+
+    def find_own_parts(self, source: Any) -> dict[str, Any]:
+        """Find a folder's files of sentences; see `Task`."""
+        return find_sources(source, None, None, SUFFIXES)[0]
 
     def read_records(
         self, path: Path, reading: Mapping[str, Any]

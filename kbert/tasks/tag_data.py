@@ -19,7 +19,7 @@ _JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 CONLL_SUFFIXES = (".txt", ".conll", ".bio", ".iob")
 SUFFIXES = (*CONLL_SUFFIXES, ".tsv", *_JSON_SUFFIXES)
 _DOCUMENT = "-DOCSTART-"
-_WORD_FIELDS = ("tokens", "words")
+WORD_FIELDS = ("tokens", "words")
 _TAG_FIELDS = ("tags", "ner_tags", "labels")
 _PREFIX_ORDER = "BIELSU"
 
@@ -159,6 +159,7 @@ def read_sentences(
     text: str | None = None,
     label: Any = None,
     reading: Mapping[str, Any] | None = None,
+    strict: bool = True,
 ) -> tuple[Sentences, str, str]:
     """Read sentences of words.
 
@@ -170,6 +171,7 @@ def read_sentences(
         label: field of the tags; `None`: `tags`, `ner_tags` or `labels`. Of a CoNLL
             file the number of the column; `None`: the last.
         reading: `encoding` of files.
+        strict: refuse blank words and tags that are none; else they stay as they are.
 
     Returns:
         The sentences, what was read in words, and its SHA-256.
@@ -180,14 +182,14 @@ def read_sentences(
     """
     encoding = (reading or {}).get("encoding")
     if not isinstance(source, str | Path):
-        return _read_object(source, text, label)
+        return _read_object(source, text, label, strict)
     path = Path(source)
     lines, digest = read_file_lines(path, encoding)
     if path.suffix.lower() in _JSON_SUFFIXES:
-        rows = _read_json(lines, path, text, label)
+        rows = _read_json(lines, path, (text, label), strict)
         return _collect(rows, path.name), f"JSON lines file {path}", digest
     column = _read_column(label)
-    rows = _read_conll(lines, path, column)
+    rows = _read_conll(lines, path, column, strict)
     return _collect(rows, path.name), f"CoNLL file {path}", digest
 
 
@@ -219,7 +221,9 @@ def _read_column(label: Any) -> int | None:
         ) from None
 
 
-def _read_conll(lines: Iterator[str], path: Path, column: int | None) -> Iterator[_Row]:
+def _read_conll(
+    lines: Iterator[str], path: Path, column: int | None, strict: bool
+) -> Iterator[_Row]:
     words: list[str] = []
     tags: list[str] = []
     width = document = 0
@@ -232,22 +236,25 @@ def _read_conll(lines: Iterator[str], path: Path, column: int | None) -> Iterato
             document += bool(fields) and fields[0] == _DOCUMENT
             continue
         width = width or len(fields)
-        tag = _check_fields(fields, width, column, f"{path} line {number:,}")
+        where = f"{path} line {number:,}"
+        if strict and not fields[0].strip():
+            raise ValueError(f"{where} has no word; write one, or remove the line.")
+        tag = _read_tag(fields, width, column, where)
+        if strict and width > 1:
+            _check_tag(tag, where)
         words.append(fields[0].strip())
         tags.append(tag)
     if words:
         yield words, tags if width > 1 else None, document
 
 
-def _check_fields(fields: list[str], width: int, column: int | None, where: str) -> str:
-    """Return a line's tag, or raise a sentence about what is wrong with it."""
+def _read_tag(fields: list[str], width: int, column: int | None, where: str) -> str:
+    """Return a line's tag, or raise a sentence about what is wrong with the line."""
     if len(fields) != width:
         raise ValueError(
             f"{where} has {len(fields)} columns and the lines before {width}; write a "
             "word and its tags on each line and a blank line after each sentence."
         )
-    if not fields[0].strip():
-        raise ValueError(f"{where} has no word; write one, or remove the line.")
     if width == 1:
         return ""
     column = -1 if column is None else column
@@ -256,27 +263,21 @@ def _check_fields(fields: list[str], width: int, column: int | None, where: str)
             f"{where} has {width} columns, so there is none of number {column}; name "
             f"one from 0 to {width - 1}, or -1 for the last."
         )
-    return _check_tag(fields[column].strip(), where)
+    return fields[column].strip()
 
 
-def _check_tag(tag: Any, where: str) -> str:
-    if not isinstance(tag, str):
-        raise ValueError(
-            f"{where}: tags must be strings such as B-PER; received {tag!r}. Write "
-            "their names."
-        )
+def _check_tag(tag: str, where: str) -> None:
     try:
         split_tag(tag)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    return tag
 
 
 # === JSON lines and objects ===
 
 
 def _read_json(
-    lines: Iterator[str], path: Path, text: str | None, label: Any
+    lines: Iterator[str], path: Path, asked: tuple[str | None, Any], strict: bool
 ) -> Iterator[_Row]:
     names: tuple[Any, Any] | None = None
     for number, line in enumerate(lines, 1):
@@ -292,12 +293,12 @@ def _read_json(
         if not isinstance(row, dict):
             raise ValueError(f"{where} is no JSON object; write one object a line.")
         if names is None:
-            tag_name = _choose_field(row, label, _TAG_FIELDS, where, optional=True)
-            names = _choose_field(row, text, _WORD_FIELDS, where), tag_name
+            tag_name = _choose_field(row, asked[1], _TAG_FIELDS, where, optional=True)
+            names = _choose_field(row, asked[0], WORD_FIELDS, where), tag_name
         for name in names:
             if name is not None and name not in row:
                 raise ValueError(f"{where} has no field {name!r}; add it.")
-        yield _check_row(row[names[0]], row.get(names[1]), where)
+        yield _check_row(row[names[0]], row.get(names[1]), where, strict)
 
 
 def _choose_field(
@@ -315,11 +316,11 @@ def _choose_field(
     raise ValueError(f"{where} has no {asked or usual[0]!r}{advice} It has {listed}.")
 
 
-def _check_row(words: Any, tags: Any, where: str) -> _Row:
+def _check_row(words: Any, tags: Any, where: str, strict: bool) -> _Row:
     if not isinstance(words, Sequence) or isinstance(words, str):
         raise ValueError(f"{where}: the words must be a list; received {words!r:.60}.")
     for word in words:
-        if not isinstance(word, str) or not word.strip():
+        if not isinstance(word, str) or (strict and not word.strip()):
             raise ValueError(
                 f"{where}: each word must be a string that is not blank; received "
                 f"{word!r}."
@@ -332,16 +333,24 @@ def _check_row(words: Any, tags: Any, where: str) -> _Row:
         raise ValueError(
             f"{where} has {len(words)} words and {len(tags)} tags; give every word one."
         )
-    return list(words), [_check_tag(tag, where) for tag in tags], 0
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise ValueError(
+                f"{where}: tags must be strings such as B-PER; received {tag!r}. Write "
+                "their names."
+            )
+        if strict:
+            _check_tag(tag, where)
+    return list(words), list(tags), 0
 
 
 def _read_object(
-    source: Any, text: str | None, label: Any
+    source: Any, text: str | None, label: Any, strict: bool
 ) -> tuple[Sentences, str, str]:
     name = f"the {type(source).__name__}"
     columns = getattr(source, "column_names", getattr(source, "columns", None))
     if columns is not None:
-        text = _choose_field(list(columns), text, _WORD_FIELDS, name)
+        text = _choose_field(list(columns), text, WORD_FIELDS, name)
         label = _choose_field(list(columns), label, _TAG_FIELDS, name, optional=True)
         words = [list(row) for row in source[text]]
         tags = _read_tags(source, label)
@@ -350,7 +359,9 @@ def _read_object(
     if tags is not None and len(words) != len(tags):
         raise ValueError(f"{name} has {len(words)} sentences and {len(tags)} of tags.")
     rows = (
-        _check_row(one, None if tags is None else tags[row], f"{name} row {row:,}")
+        _check_row(
+            one, None if tags is None else tags[row], f"{name} row {row:,}", strict
+        )
         for row, one in enumerate(words)
     )
     sentences = _collect(rows, name)

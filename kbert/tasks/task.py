@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from kbert.data.folders import find_parts
+
 if TYPE_CHECKING:
     import keras
     import pyarrow as pa
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 # What of `reading` holds for any file like the training one; the rest is of the split.
 LAYOUT = ("encoding", "columns", "delimiter", "quoting")
 READ_ALIKE = (*LAYOUT, "separator")
+_READING = (*READ_ALIKE, "stratify", "drop")
 NUM_MISTAKES = 20  # that a report shows
+PAIRED = "paired"  # in a model's `metadata`: it was trained on pairs of texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,15 @@ class Request:
     limit: int | None = None
     label_names: Sequence[str] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse an argument that no task reads: it would be ignored in silence."""
+        for name in self.reading:
+            if name not in _READING:
+                raise TypeError(
+                    f"there is no argument {name!r}; data are read with "
+                    f"{', '.join(_READING)}."
+                )
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -107,6 +120,21 @@ class Task(ABC):
         Raises:
             ValueError: the data do not fit the task; the sentence says how.
         """
+
+    def find_own_parts(self, source: Any) -> dict[str, Any]:
+        """Find the parts that a source brings itself, such as a folder's files.
+
+        Args:
+            source: as in a request.
+
+        Returns:
+            Part name to its source; `train` at least.
+
+        Raises:
+            FileNotFoundError: a folder has no train file.
+            ValueError: a mapping has no `train`.
+        """
+        return find_parts(source)
 
     def read(self, request: Request) -> Any:
         """Read one part whole, such as rows to evaluate a model on.
