@@ -50,7 +50,7 @@ def assessed(splits):
     before = model.predict(splits.test)
     trust = report.assess(
         model, splits, slices=["country"], explain_mistakes=2, num_bootstrap=100,
-        cost_false_negative=3,
+        threshold=evaluation.ThresholdRule("f1", cost_false_negative=3),
     )  # fmt: skip
     return model, before, trust
 
@@ -84,7 +84,7 @@ def test_one_call_calibrates_and_measures(assessed, splits):
     assert found["after"]["log_loss"] < found["before"]["log_loss"]
     assert found["before"] == evaluation.measure_calibration(splits.test.labels, before)
     (threshold,) = trust.thresholds
-    assert model.metadata["thresholds"] == [threshold["threshold"]]
+    assert model.metadata["threshold"] == threshold["threshold"]
     positive = splits.test.labels == 1
     chosen = trust.probabilities[:, 1] >= threshold["threshold"]
     assert threshold["chosen"]["recall"] == pytest.approx(chosen[positive].mean())
@@ -341,5 +341,5 @@ def test_no_findings_are_said_and_many_classes_have_no_threshold(data):
     parts = kbert.load_splits(many, validation=0.2, test=0.2)
     model = tiny.build_model(label_names=["a", "b", "c"], compile=False)
     trust = report.assess(model, parts, explain_mistakes=0, num_bootstrap=20)
-    assert not trust.thresholds and "thresholds" not in model.metadata
+    assert not trust.thresholds and "threshold" not in model.metadata
     assert trust.calibration is not None

@@ -5,9 +5,11 @@ import logging
 from collections.abc import Iterator
 
 from kbert.callbacks import format_seconds
+from kbert.data.findings import KINDS
 from kbert.presets import count_parameters
 from kbert.report.wording import figure, metric_name
 from kbert.runs.plan import Plan
+from kbert.runs.trust import Checks
 from kbert.runs.trained import MODEL_FILE, REPORT_FILE, TrainedRun
 
 _PARTS = {"train": "to train on", "validation": "to validate with", "test": "to test"}
@@ -65,6 +67,26 @@ def announce(plan: Plan) -> None:
     )
 
 
+def say_checks(checks: Checks) -> None:
+    """Say what is wrong with the data, before time is spent on them.
+
+    Args:
+        checks: as `check_data` returns them.
+    """
+    found = [] if checks.found is None else checks.found.findings
+    worse = [one for one in found if one.severity != "note"]
+    # Those of the same name were said when the data were read.
+    for finding in worse:
+        if finding.kind not in KINDS:
+            print(f"Found     {finding.sentence}")
+    num_notes = len(found) - len(worse)
+    if num_notes:
+        what = "more finding is" if num_notes == 1 else "more findings are"
+        print(f"Found     {num_notes} {what} worth a note; the report names all rows.")
+    for note in checks.notes:
+        print(f"Note      {note}")
+
+
 def summarise(run: TrainedRun) -> None:
     """Print the result and where everything is.
 
@@ -80,6 +102,12 @@ def summarise(run: TrainedRun) -> None:
                 ends = f" ({figure(row['low'])} to {figure(row['high'])})"
             shown.append(f"{metric_name(name)} {figure(row['value'])}{ends}")
     trust = run.report.get("trust") or {}
+    for one in trust.get("thresholds") or ():
+        if one["is_used"] and run.task.balances:
+            print(
+                f"Decides   {one['label_name']!r} from a probability of "
+                f"{one['threshold']:.3f} upwards"
+            )
     if trust.get("warning"):
         print(f"Warning   {trust['warning']}")
     epochs = len(run.report["history"])

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kbert.data.folders import find_parts
+from kbert.evaluation import ThresholdRule
 from kbert.presets import EMBEDDED_PRESET, load_preset
 from kbert.runs.defaults import Settings, choose_counted, choose_settings, choose_share
+from kbert.runs.thresholds import check_rows, check_task
 from kbert.tasks import Request, Task, find_task, guess_task
 from kbert.tasks.columns import complete, look
 from kbert.tasks.guess import guess_by_format
@@ -34,6 +36,7 @@ class Plan:
         slices: columns whose values the report measures one by one.
         findings: sentences on what was guessed about the data, such as columns.
         notices: sentences that head the report.
+        threshold: how thresholds are chosen; `None`: as usual.
     """
 
     task: Task
@@ -48,6 +51,7 @@ class Plan:
     slices: tuple[str, ...]
     findings: tuple[str, ...]
     notices: tuple[str, ...]
+    threshold: ThresholdRule | None = None
 
     @property
     def split(self) -> str:
@@ -79,6 +83,7 @@ def build_plan(
     long_text: str | None,
     slices: Sequence[str],
     chosen: Mapping[str, Any],
+    threshold: ThresholdRule | None = None,
 ) -> Plan:
     """Read the data and decide what the user has left open.
 
@@ -93,6 +98,7 @@ def build_plan(
         long_text: what is read of texts that are too long.
         slices: columns whose values the report measures one by one.
         chosen: fields of `Settings` that the user has set; `None` is unset.
+        threshold: how thresholds are chosen; `None`: as usual.
 
     Returns:
         The plan.
@@ -108,11 +114,12 @@ def build_plan(
             f"class_weight (--class-weight) is for classes; the task {found_task.name} "
             f"has none. Leave it out."
         )
-    if slices and not found_task.has_trust:
+    if slices and not found_task.has_columns:
         raise ValueError(
-            f"slices (--slice) are for classes and labels; the task {found_task.name} "
+            f"slices (--slice) name columns of a table; the task {found_task.name} "
             "has none. Leave them out."
         )
+    check_task(threshold, found_task)
     if long_text is not None and long_text not in found_task.long_texts:
         can = ", ".join(found_task.long_texts)
         raise ValueError(
@@ -124,6 +131,7 @@ def build_plan(
         )
     encoder = load_preset(EMBEDDED_PRESET if preset is None else preset)
     splits = found_task.load(request)
+    check_rows(threshold, found_task, splits)
     plan = Plan(
         task=found_task,
         request=request,
@@ -135,6 +143,7 @@ def build_plan(
         precision=precision,
         long_text=long_text,
         slices=tuple(slices),
+        threshold=threshold,
         findings=tuple(findings),
         notices=(),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kbert.report import RunFolder
 from kbert.runs.plan import ALL, Plan, build_plan
+from kbert.runs.thresholds import read_threshold
 from kbert.runs.trained import TrainedRun
 from kbert.tasks import Request
 from kbert.writing import undisturbed
@@ -40,6 +41,9 @@ def train(
     limit: int | None = None,
     long_text: str | None = None,
     slices: Sequence[str] = (),
+    threshold: str | float | None = None,
+    cost_false_positive: float | None = None,
+    cost_false_negative: float | None = None,
     **reading: Any,
 ) -> TrainedRun:
     """Train a model on labelled texts, measure it and write its run folder.
@@ -71,6 +75,12 @@ def train(
         long_text: what is read of texts longer than `max_length`: `truncate`,
             `head-tail` or `windows`; `None`: `truncate`.
         slices: columns whose values the report measures one by one.
+        threshold: from which probability a text is of the second of two classes, or
+            has a label: a number in (0, 1), or what it is chosen by on the validation
+            rows: `f1`, `accuracy` or `cost`. `None`: the likelier class, and for each
+            label by F1.
+        cost_false_positive: of what is wrongly called so, for `cost`; else 1.
+        cost_false_negative: of what is passed over, in the same unit; else 1.
         **reading: further arguments of `kbert.load_splits`, such as `delimiter`.
 
     Returns:
@@ -91,6 +101,7 @@ def train(
     from kbert.runs import console
 
     started = time.perf_counter()
+    rule = read_threshold(threshold, cost_false_positive, cost_false_negative)
     RunFolder.check(out)
     request = Request(
         source=source,
@@ -112,6 +123,7 @@ def train(
         precision=precision,
         long_text=long_text,
         slices=slices,
+        threshold=rule,
         chosen={
             "epochs": epochs,
             "batch_size": batch_size,
@@ -128,7 +140,7 @@ def train(
 def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
     from kbert.callbacks import Progress
     from kbert.runs import console, outcome
-    from kbert.runs.trust import assess_model
+    from kbert.runs.trust import check_data, settle_model
 
     progress = Progress(num_texts=len(plan.splits.train))
     finishing = _Finishing(plan)
@@ -137,12 +149,14 @@ def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
         _keep_if_interrupted(plan, folder, progress, finishing),
     ):
         model = build_model(plan)
+        checks = check_data(plan, model)
+        console.say_checks(checks)
         fit(plan, model, progress)
         finishing.run(model)
-        trust = assess_model(plan, model)
+        trust = settle_model(plan, model)
         _save(plan, folder, progress)
         run = outcome.write_outcome(
-            plan, model, folder, progress.epochs, started, trust
+            plan, model, folder, progress.epochs, started, trust, checks
         )
     console.summarise(run)
     return run
@@ -169,10 +183,12 @@ class _Finishing:
 def _save(plan: Plan, folder: RunFolder, progress: "Progress") -> None:
     """Write what `load_run` needs, before anything else can fail."""
     from kbert.runs.outcome import describe_plan
+    from kbert.runs.seen import write_seen
 
     config = {"recipe": plan.task.name, **describe_plan(plan, progress.model)}
     folder.write_json("config.json", config)  # first: no model is without it
     folder.save_model(progress.model)
+    write_seen(folder, plan.splits.train)
     folder.write_csv("history.csv", progress.epochs)
 
 

@@ -14,6 +14,7 @@ from kbert.tasks.answer_data import (
     load_questions,
     read_questions,
 )
+from kbert.tasks.answer_judge import AnswerJudge
 from kbert.tasks.parts import TaskSplits
 from kbert.tasks.task import NUM_MISTAKES, Request, Task
 
@@ -58,6 +59,7 @@ class AnswerQuestions(Task):
     mode = "max"
     headlines = ("exact_match", "f1")
     inputs = (("question",), ("context",))
+    judge = AnswerJudge()
 
     def load(self, request: Request) -> TaskSplits:
         """Read, check and split questions; see `load_questions`."""

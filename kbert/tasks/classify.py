@@ -9,10 +9,13 @@ from kbert import evaluation
 from kbert.data import Split, Splits, load_split, load_splits
 from kbert.long_texts import LONG_TEXTS
 from kbert.tasks.columns import complete
+from kbert.tasks.judge import LabelJudge
 from kbert.tasks.task import Request, Task
 
 if TYPE_CHECKING:
     from kbert.models import Model
+
+_THRESHOLD = "threshold"
 
 
 class Classify(Task):
@@ -26,7 +29,7 @@ class Classify(Task):
     pictures = ("reliability", "precision_recall")
     balances = True
     has_columns = True
-    has_trust = True
+    judge = LabelJudge()
     long_texts = LONG_TEXTS
 
     def load(self, request: Request) -> Splits:
@@ -93,12 +96,22 @@ class Classify(Task):
         return model.predict(inputs, batch_size=batch_size)
 
     def measure(
-        self, part: Any, predictions: Any, label_names: Sequence[str]
+        self,
+        part: Any,
+        predictions: Any,
+        label_names: Sequence[str],
+        threshold: float | None = None,
     ) -> dict[str, Any]:
         """Return what `evaluation.compute_metrics` does."""
-        return evaluation.compute_metrics(part.labels, predictions, label_names)
+        return evaluation.compute_metrics(
+            part.labels, predictions, label_names, threshold=threshold
+        )
 
-    def find_mistakes(self, part, predictions, label_names):
+    def find_options(self, model: "Model") -> dict[str, Any]:
+        """Return the threshold of the second of two classes, where one was chosen."""
+        return {"threshold": model.metadata.get(_THRESHOLD)}
+
+    def find_mistakes(self, part, predictions, label_names, threshold=None):
         """Return the mistakes that the model was surest of."""
         return evaluation.find_mistakes(
             part.labels,
@@ -107,6 +120,7 @@ class Classify(Task):
             label_names,
             text_pairs=part.text_pairs,
             rows=part.rows,
+            threshold=threshold,
         )
 
     def tabulate(
@@ -114,7 +128,7 @@ class Classify(Task):
     ) -> dict[str, list[Any]]:
         """Return `label`, its `probability`, and `probability_<label>` for each."""
         names = model.label_names or ()
-        chosen = predictions.argmax(axis=1)  # what the figures count, whatever else
+        chosen = evaluation.decide(predictions, **self.find_options(model))
         columns: dict[str, list[Any]] = {
             "label": [names[label] for label in chosen],
             "probability": predictions[np.arange(len(chosen)), chosen].tolist(),

@@ -8,6 +8,7 @@ import numpy as np
 from kbert import evaluation
 from kbert.data import Split, Splits, load_split, load_splits
 from kbert.tasks.columns import complete
+from kbert.tasks.judge import SeveralJudge
 from kbert.tasks.task import Request, Task
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Multilabel(Task):
     headlines = ("f1_micro", "f1_macro", "ranking_precision", "subset_accuracy")
     has_columns = True
     long_texts = ("truncate", "head-tail")
-    has_trust = True
+    judge = SeveralJudge()
 
     def load(self, request: Request) -> Splits:
         """Read texts and their labels, and split them at random."""

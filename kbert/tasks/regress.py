@@ -8,6 +8,7 @@ import numpy as np
 from kbert import evaluation
 from kbert.data import Split, Splits, load_split, load_splits
 from kbert.tasks.columns import complete
+from kbert.tasks.judge import ScoreJudge
 from kbert.tasks.task import Request, Task
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Regress(Task):
     pictures = ("scores",)
     has_columns = True
     long_texts = ("truncate", "head-tail")
+    judge = ScoreJudge()
 
     def load(self, request: Request) -> Splits:
         """Read texts and scores, and split them at random."""
@@ -124,6 +126,16 @@ class Regress(Task):
     ) -> dict[str, Any]:
         """Return what `evaluation.compute_score_metrics` does."""
         return evaluation.compute_score_metrics(part.labels, predictions)
+
+    def find_mistakes(self, part, predictions, label_names=()):
+        """Return the rows with the largest errors."""
+        return evaluation.find_largest_errors(
+            part.labels,
+            predictions,
+            part.texts,
+            text_pairs=part.text_pairs,
+            rows=part.rows,
+        )
 
     def name_labels(self, part: Any, label_names: Sequence[str]) -> list[float]:
         """Return the scores."""

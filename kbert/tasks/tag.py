@@ -19,6 +19,7 @@ from kbert.tasks.tag_data import (
     load_sentences,
     read_sentences,
 )
+from kbert.tasks.tag_judge import TagJudge
 from kbert.tasks.task import NUM_MISTAKES, Request, Task
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class Tag(Task):
     headlines = ("f1", "precision", "recall", "accuracy")
     inputs = (("tokens", "words", "text"),)
     is_nested = True
+    judge = TagJudge()
 
     def load(self, request: Request) -> TaskSplits:
         """Read, check and split tagged sentences; see `load_sentences`."""
