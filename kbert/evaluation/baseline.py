@@ -121,11 +121,11 @@ def compare_scores_with_baseline(
     }
 
 
-def find_measured_part(splits: "Splits") -> tuple[str, "Split"]:
+def find_measured_part(splits: Any) -> tuple[str, Any]:
     """Return the part that a model is measured on.
 
     Args:
-        splits: with a labelled test or validation part.
+        splits: of any task, with a labelled test or validation part.
 
     Returns:
         Its name, and the part.
@@ -244,9 +244,7 @@ def _compare(
     num_bootstrap: int,
     seed: int,
 ) -> dict[str, Any]:
-    one, other = (
-        partial(_figures, _prepare(labels, each)) for each in (ours, theirs)
-    )
+    one, other = (partial(_figures, _prepare(labels, each)) for each in (ours, theirs))
     return compare_paired(
         one, other, len(labels), num_bootstrap=num_bootstrap, seed=seed
     )

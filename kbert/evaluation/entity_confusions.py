@@ -107,7 +107,7 @@ def _pair(
             if (found.starts[first], found.stops[first]) != (start, stop):
                 other = _OTHER_BOUNDS.format(other)
         pairs.append((int(start), int(stop), types[kind], other))
-    for number in np.flatnonzero(~is_met):
-        span = int(found.starts[number]), int(found.stops[number])
-        pairs.append((*span, NOTHING, types[found.types[number]]))
+    for made_up in np.flatnonzero(~is_met).tolist():
+        span = int(found.starts[made_up]), int(found.stops[made_up])
+        pairs.append((*span, NOTHING, types[found.types[made_up]]))
     return pairs

@@ -89,8 +89,8 @@ def _judge(difference: Mapping[str, Any], sign: int) -> Verdict:
 
 def _describe(name: str, verdict: Verdict, row: Mapping[str, Any], words: str) -> str:
     start = {
-        "better": f"This model beats the baseline, {name} on the same rows",
-        "level": f"This model does not beat the baseline, {name} on the same rows, by "
+        "better": f"This model beats the baseline, {name}, on the same rows",
+        "level": f"This model does not beat the baseline, {name}, on the same rows, by "
         "more than chance would",
         "worse": f"This model does not beat the baseline: {name} is better on the same "
         "rows",

@@ -156,9 +156,7 @@ class ThresholdCurve:
             ValueError: `by` is another word.
         """
         if by not in get_args(By):
-            raise ValueError(
-                f"by must be 'f1', 'accuracy' or 'cost'; received {by!r}."
-            )
+            raise ValueError(f"by must be 'f1', 'accuracy' or 'cost'; received {by!r}.")
         badness = self.cost if by == "cost" else -getattr(self, by)
         equal = np.flatnonzero(badness <= badness.min() + 1e-12)
         return int(equal[np.abs(self.thresholds[equal] - 0.5).argmin()])

@@ -1,6 +1,6 @@
 """Run folders, and the report of a run as JSON, Markdown and one HTML page."""
 
-from kbert.report.assessment import assess, examine
+from kbert.report.assessment import assess
 from kbert.report.cards import (
     Card,
     describe_plots,
@@ -13,7 +13,6 @@ from kbert.report.comparison import Comparison, write_comparison
 from kbert.report.environment import describe_device, describe_environment
 from kbert.report.folder import RunFolder
 from kbert.report.run import Run, describe_data
-from kbert.report.settling import settle
 from kbert.report.trust import Trust
 from kbert.report.write import render_html, render_markdown, write_report
 
@@ -29,13 +28,11 @@ __all__ = [
     "describe_environment",
     "describe_plots",
     "draw_plot",
-    "examine",
     "find_description",
     "render_card",
     "render_cards",
     "render_html",
     "render_markdown",
-    "settle",
     "write_comparison",
     "write_report",
 ]

@@ -181,15 +181,17 @@ def _explain(
     notes: list[str],
 ) -> None:
     """Explain the worst mistakes, as many as the time allows."""
-    from kbert.explaining import explain
-
-    texts, pairs = work.part.texts, work.part.text_pairs
     limit, seconds = most
     options = work.task.find_options(work.model)
     puzzles = work.task.judge.find_puzzles(
         work.part, predictions, work.names, **options
     )
     wanted = puzzles[:limit]
+    if not wanted:
+        return
+    from kbert.explaining import explain
+
+    texts, pairs = work.part.texts, work.part.text_pairs
     found: list[dict[str, Any]] = []
     trust.explanations = found
     started = time.perf_counter()

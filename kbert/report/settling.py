@@ -60,9 +60,10 @@ def find_work(model: "Model", splits: "Splits", batch_size: int) -> Work:
     from kbert.tasks import find_task
 
     name, part = evaluation.find_measured_part(splits)
-    usual = "multilabel" if np.ndim(part.labels) == 2 else "classify"
-    task = find_task(model.task or usual)
-    return Work(model, splits, task, name, part, batch_size)
+    task = model.task
+    if task is None:
+        task = "multilabel" if np.ndim(part.labels) == 2 else "classify"
+    return Work(model, splits, find_task(task), name, part, batch_size)
 
 
 def attempt(notes: list[str], what: str, find: Callable[[], Found]) -> Found | None:

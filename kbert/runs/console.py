@@ -9,12 +9,13 @@ from kbert.data.findings import KINDS
 from kbert.presets import count_parameters
 from kbert.report.wording import figure, metric_name
 from kbert.runs.plan import Plan
-from kbert.runs.trust import Checks
 from kbert.runs.trained import MODEL_FILE, REPORT_FILE, TrainedRun
+from kbert.runs.trust import Checks
 
 _PARTS = {"train": "to train on", "validation": "to validate with", "test": "to test"}
 _LISTED_NAMES = 10
 _CUT = " were cut to "
+_MANY_ROWS = 10_000
 
 
 @contextlib.contextmanager
@@ -67,6 +68,17 @@ def announce(plan: Plan) -> None:
     )
 
 
+def say_checking(plan: Plan) -> None:
+    """Say that data are being checked, where they are so many that one waits.
+
+    Args:
+        plan: what is trained.
+    """
+    num_rows = sum(map(len, plan.splits.parts.values()))
+    if num_rows >= _MANY_ROWS:
+        print(f"Checking  {num_rows:,} rows for what is wrong with them", flush=True)
+
+
 def say_checks(checks: Checks) -> None:
     """Say what is wrong with the data, before time is spent on them.
 
@@ -84,7 +96,7 @@ def say_checks(checks: Checks) -> None:
         what = "more finding is" if num_notes == 1 else "more findings are"
         print(f"Found     {num_notes} {what} worth a note; the report names all rows.")
     for note in checks.notes:
-        print(f"Note      {note}")
+        print(f"Note      {note}", flush=True)
 
 
 def summarise(run: TrainedRun) -> None:

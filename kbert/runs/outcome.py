@@ -99,9 +99,7 @@ def _build_run(
         metrics=task.measure(part, predictions, splits.label_names, **options),
         notices=plan.notices,
         label_names=splits.label_names,
-        mistakes=task.find_mistakes(
-            part, predictions, splits.label_names, **options
-        ),
+        mistakes=task.find_mistakes(part, predictions, splits.label_names, **options),
         pictures=task.pictures,
         headlines=task.headlines,
         labels=part.labels if task.pictures else None,

@@ -41,7 +41,7 @@ def read_threshold(
         name = next(iter(given))
         raise ValueError(
             f"{name} (--{name.replace('_', '-')}) is for threshold 'cost' (--threshold "
-            f"cost); the threshold is {threshold!r}. Pass both, or neither."
+            f"cost), which was not asked for; pass both, or neither."
         )
     if threshold is None:
         return None

@@ -149,11 +149,13 @@ def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
         _keep_if_interrupted(plan, folder, progress, finishing),
     ):
         model = build_model(plan)
+        console.say_checking(plan)
         checks = check_data(plan, model)
         console.say_checks(checks)
         fit(plan, model, progress)
         finishing.run(model)
         trust = settle_model(plan, model)
+        finishing.is_settled = True
         _save(plan, folder, progress)
         run = outcome.write_outcome(
             plan, model, folder, progress.epochs, started, trust, checks
@@ -165,12 +167,16 @@ def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
 class _Finishing:
     """The task's last step, which each model gets once, whole and before it is saved.
 
+    Attributes:
+        is_settled: whether it has the threshold that was asked for, if any was.
+
     Args:
         plan: what is trained.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._is_done = plan, False
+        self.is_settled = plan.threshold is None
 
     def run(self, model: "Model") -> None:
         """Finish a model, unless that is done."""
@@ -284,6 +290,8 @@ def _keep_if_interrupted(
             f"Stopped {when}; the model as trained so far (model.keras) and its "
             f"history (history.csv) are in {folder.path}."
         )
+        if not finishing.is_settled:
+            sentence += " The threshold that was asked for is not in it."
         raise KeyboardInterrupt(sentence) from None
     except Exception:
         folder.release()

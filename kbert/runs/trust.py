@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kbert.report import Trust, examine, settle
-from kbert.report.settling import attempt
+from kbert.report import Trust
+from kbert.report.assessment import examine
+from kbert.report.settling import attempt, settle
 from kbert.runs.plan import Plan
 
 if TYPE_CHECKING:

@@ -199,6 +199,7 @@ class AnswerQuestions(Task):
         part: Questions,
         predictions: Sequence[Answer],
         label_names: Sequence[str] = (),
+        thresholds: Any = None,
     ) -> list[dict[str, Any]]:
         """Return the wrong answers that the model was surest of."""
         found: list[dict[str, Any]] = []

@@ -11,7 +11,8 @@ from kbert.tasks.judge import Judge
 
 _OTHER = "another"
 _QUESTION_WORD = re.compile(
-    r"\b(who|whom|whose|when|where|which|why|what|how (?:many|much|long|old|far)|how)\b",
+    r"\b(who|whom|whose|when|where|which|why|what|"
+    r"how (?:many|much|long|old|far)|how)\b",
     re.IGNORECASE,
 )
 
@@ -29,7 +30,7 @@ class AnswerJudge(Judge):
             "length of the text": evaluation.group_lengths(lengths, unit="words"),
         }
 
-    def slice(self, part, predictions, groups):
+    def slice(self, part, predictions, groups, thresholds=None):
         """Measure the mean F1 of each group."""
         pairs = zip(predictions, part.labels, strict=True)
         scores = [score_answer(one.text, right)[1] for one, right in pairs]

@@ -100,18 +100,18 @@ class Classify(Task):
         part: Any,
         predictions: Any,
         label_names: Sequence[str],
-        threshold: float | None = None,
+        thresholds: float | None = None,
     ) -> dict[str, Any]:
         """Return what `evaluation.compute_metrics` does."""
         return evaluation.compute_metrics(
-            part.labels, predictions, label_names, threshold=threshold
+            part.labels, predictions, label_names, threshold=thresholds
         )
 
     def find_options(self, model: "Model") -> dict[str, Any]:
         """Return the threshold of the second of two classes, where one was chosen."""
-        return {"threshold": model.metadata.get(_THRESHOLD)}
+        return {"thresholds": model.metadata.get(_THRESHOLD)}
 
-    def find_mistakes(self, part, predictions, label_names, threshold=None):
+    def find_mistakes(self, part, predictions, label_names, thresholds=None):
         """Return the mistakes that the model was surest of."""
         return evaluation.find_mistakes(
             part.labels,
@@ -120,7 +120,7 @@ class Classify(Task):
             label_names,
             text_pairs=part.text_pairs,
             rows=part.rows,
-            threshold=threshold,
+            threshold=thresholds,
         )
 
     def tabulate(
@@ -128,7 +128,7 @@ class Classify(Task):
     ) -> dict[str, list[Any]]:
         """Return `label`, its `probability`, and `probability_<label>` for each."""
         names = model.label_names or ()
-        chosen = evaluation.decide(predictions, **self.find_options(model))
+        chosen = evaluation.decide(predictions, model.metadata.get(_THRESHOLD))
         columns: dict[str, list[Any]] = {
             "label": [names[label] for label in chosen],
             "probability": predictions[np.arange(len(chosen)), chosen].tolist(),

@@ -31,8 +31,7 @@ class Puzzle:
 class Judge(ABC):
     """Says how far to trust the predictions of one task.
 
-    Parts and predictions are the task's own; `options` are what its `find_options`
-    returns.
+    Parts and predictions are the task's own.
 
     Attributes:
         figure: what slices are compared by.
@@ -62,6 +61,7 @@ class Judge(ABC):
         if len(lengths) != len(part):  # texts are read in windows
             lengths = np.array([len(text) for text in part.texts])
             unit = "characters"
+        groups: dict[str, Sequence[Any]]
         groups = {"length": evaluation.group_lengths(lengths, unit=unit)}
         for name in columns:
             groups[name] = evaluation.group_values(part.column(name))
@@ -69,7 +69,11 @@ class Judge(ABC):
 
     @abstractmethod
     def slice(
-        self, part: Any, predictions: Any, groups: Sequence[Any], **options: Any
+        self,
+        part: Any,
+        predictions: Any,
+        groups: Sequence[Any],
+        thresholds: Any = None,
     ) -> list[dict[str, Any]]:
         """Measure each group of rows.
 
@@ -77,7 +81,7 @@ class Judge(ABC):
             part: labelled rows.
             predictions: of them.
             groups: a group a row.
-            **options: of the model.
+            thresholds: of the model; see `Task.find_options`.
 
         Returns:
             As `evaluation.slice_shares`, the worst first.
@@ -103,7 +107,11 @@ class Judge(ABC):
         """
 
     def find_confusions(
-        self, part: Any, predictions: Any, label_names: Sequence[str], **options: Any
+        self,
+        part: Any,
+        predictions: Any,
+        label_names: Sequence[str],
+        thresholds: Any = None,
     ) -> list[dict[str, Any]]:
         """Find what is taken for what.
 
@@ -111,7 +119,7 @@ class Judge(ABC):
             part: labelled rows.
             predictions: of them.
             label_names: in id order.
-            **options: of the model.
+            thresholds: of the model.
 
         Returns:
             As `evaluation.find_confusions`; none unless the task has some.
@@ -119,7 +127,11 @@ class Judge(ABC):
         return []
 
     def find_puzzles(
-        self, part: Any, predictions: Any, label_names: Sequence[str], **options: Any
+        self,
+        part: Any,
+        predictions: Any,
+        label_names: Sequence[str],
+        thresholds: Any = None,
     ) -> list[Puzzle]:
         """Find the predictions to explain, the worst first.
 
@@ -127,7 +139,7 @@ class Judge(ABC):
             part: labelled rows.
             predictions: of them.
             label_names: in id order.
-            **options: of the model.
+            thresholds: of the model.
 
         Returns:
             None unless `kbert.explain` can explain the task's models.
@@ -141,10 +153,10 @@ class LabelJudge(Judge):
     figure = "accuracy"
     has_probabilities = True
 
-    def slice(self, part, predictions, groups, *, threshold=None):
-        """Measure the accuracy of each group."""
+    def slice(self, part, predictions, groups, thresholds=None):
+        """Measure the accuracy of each group; all labels of a row must be right."""
         return evaluation.slice_metrics(
-            part.labels, predictions, groups, thresholds=threshold
+            part.labels, predictions, groups, thresholds=thresholds
         )
 
     def compare(self, splits, predictions, *, num_bootstrap, seed):
@@ -153,7 +165,7 @@ class LabelJudge(Judge):
             splits, predictions, num_bootstrap=num_bootstrap, seed=seed
         )
 
-    def find_confusions(self, part, predictions, label_names, *, threshold=None):
+    def find_confusions(self, part, predictions, label_names, thresholds=None):
         """Find which classes are taken for which."""
         return evaluation.find_confusions(
             part.labels,
@@ -161,32 +173,28 @@ class LabelJudge(Judge):
             part.texts,
             label_names,
             rows=part.rows,
-            threshold=threshold,
+            threshold=thresholds,
         )
 
-    def find_puzzles(self, part, predictions, label_names, *, threshold=None):
+    def find_puzzles(self, part, predictions, label_names, thresholds=None):
         """Find the mistakes that the model was surest of."""
-        decided = evaluation.shift_to_half(predictions, threshold)
+        decided = evaluation.shift_to_half(predictions, thresholds)
         predicted, labels = decided.argmax(axis=1), np.asarray(part.labels)
         wrong = np.flatnonzero(predicted != labels)
         order = wrong[np.argsort(-decided[wrong].max(axis=1), kind="stable")]
-        return [Puzzle(int(r), int(predicted[r]), label_names[labels[r]]) for r in order]
+        return [
+            Puzzle(int(r), int(predicted[r]), label_names[labels[r]]) for r in order
+        ]
 
 
 class SeveralJudge(LabelJudge):
     """Of any number of labels a row."""
 
-    def slice(self, part, predictions, groups, *, thresholds=None):
-        """Measure the share of rows of each group whose labels are all right."""
-        return evaluation.slice_metrics(
-            part.labels, predictions, groups, thresholds=thresholds
-        )
-
-    def find_confusions(self, part, predictions, label_names, *, thresholds=None):
+    def find_confusions(self, part, predictions, label_names, thresholds=None):
         """Find nothing: independent labels are not taken for one another."""
         return []
 
-    def find_puzzles(self, part, predictions, label_names, *, thresholds=None):
+    def find_puzzles(self, part, predictions, label_names, thresholds=None):
         """Find the labels, wrongly given or not given, that the model was surest of."""
         decided = evaluation.shift_to_half(predictions, thresholds)
         labels = np.asarray(part.labels)
@@ -206,7 +214,7 @@ class ScoreJudge(Judge):
 
     figure = "mean_absolute_error"
 
-    def slice(self, part, predictions, groups):
+    def slice(self, part, predictions, groups, thresholds=None):
         """Measure the mean absolute error of each group."""
         errors = np.abs(np.asarray(part.labels) - predictions)
         return evaluation.slice_errors(self.figure, errors, groups)
@@ -217,8 +225,12 @@ class ScoreJudge(Judge):
             splits, predictions, num_bootstrap=num_bootstrap, seed=seed
         )
 
-    def find_puzzles(self, part, predictions, label_names):
+    def find_puzzles(self, part, predictions, label_names, thresholds=None):
         """Find the largest errors."""
         errors = np.abs(np.asarray(part.labels) - predictions)
         order = np.argsort(-errors, kind="stable")
-        return [Puzzle(int(row), 0, f"{part.labels[row]:,.3f}") for row in order]
+        return [Puzzle(int(row), 0, _write(part.labels[row])) for row in order]
+
+
+def _write(score: float) -> str:
+    return f"{score:,.3f}".replace("-", "\u2212")

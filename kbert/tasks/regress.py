@@ -127,7 +127,7 @@ class Regress(Task):
         """Return what `evaluation.compute_score_metrics` does."""
         return evaluation.compute_score_metrics(part.labels, predictions)
 
-    def find_mistakes(self, part, predictions, label_names=()):
+    def find_mistakes(self, part, predictions, label_names=(), thresholds=None):
         """Return the rows with the largest errors."""
         return evaluation.find_largest_errors(
             part.labels,

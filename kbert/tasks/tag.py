@@ -255,6 +255,7 @@ class Tag(Task):
         part: Sentences,
         predictions: Sequence[TaggedText],
         label_names: Sequence[str],
+        thresholds: Any = None,
     ) -> list[dict[str, Any]]:
         """Return sentences with wrong entities, the surest first."""
         named = replace(part, label_names=tuple(label_names))

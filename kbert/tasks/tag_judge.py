@@ -1,5 +1,8 @@
 """How far to trust a tagger."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from kbert import evaluation
@@ -10,6 +13,10 @@ from kbert.evaluation.tag_baseline import (
     predict_frequent_tags,
 )
 from kbert.tasks.judge import Judge
+
+if TYPE_CHECKING:
+    from kbert.tasks.tag import TaggedText
+    from kbert.tasks.tag_data import Sentences
 
 
 class TagJudge(Judge):
@@ -22,7 +29,7 @@ class TagJudge(Judge):
         lengths = np.diff(part.offsets)
         return {"length": evaluation.group_lengths(lengths, unit="words")}
 
-    def slice(self, part, predictions, groups):
+    def slice(self, part, predictions, groups, thresholds=None):
         """Measure the F1 of the entities of each group."""
         labels, found = np.concatenate(part.labels), _join(predictions)
         counts = count_entities(labels, found, part.offsets, part.label_names)
@@ -51,7 +58,7 @@ class TagJudge(Judge):
             seed=seed,
         )
 
-    def find_confusions(self, part, predictions, label_names):
+    def find_confusions(self, part, predictions, label_names, thresholds=None):
         """Find which types of entities are taken for which, and which are missed."""
         return find_entity_confusions(
             np.concatenate(part.labels),
@@ -64,9 +71,9 @@ class TagJudge(Judge):
         )
 
 
-def _join(predictions) -> np.ndarray:
+def _join(predictions: Sequence["TaggedText"]) -> np.ndarray:
     return np.concatenate([one.labels for one in predictions])
 
 
-def _list_words(part) -> list[str]:
+def _list_words(part: "Sentences") -> list[str]:
     return [word for words in part.words for word in words]

@@ -268,19 +268,24 @@ class Task(ABC):
         """
 
     def find_options(self, model: "Model") -> dict[str, Any]:
-        """Find what those who measure have to know of a model, such as thresholds.
+        """Find what those who measure a model have to know of it.
 
         Args:
             model: trained.
 
         Returns:
-            Further arguments of `measure`, `find_mistakes` and the judge; none unless
-            the task has some.
+            Further arguments of `measure`, `find_mistakes` and the judge: none, or
+            `thresholds`, a number for the second of two classes or one for each label;
+            `None` where there are none.
         """
         return {}
 
     def find_mistakes(
-        self, part: Any, predictions: Any, label_names: Sequence[str], **options: Any
+        self,
+        part: Any,
+        predictions: Any,
+        label_names: Sequence[str],
+        thresholds: Any = None,
     ) -> list[dict[str, Any]]:
         """Find the rows that a report shows among the mistakes.
 
@@ -288,7 +293,7 @@ class Task(ABC):
             part: labelled rows.
             predictions: as `predict` returns them.
             label_names: names of the label ids.
-            **options: as `find_options` returns them.
+            thresholds: of the model; see `find_options`.
 
         Returns:
             Rows as `evaluation.find_mistakes` makes them; none unless the task does.
