@@ -105,7 +105,7 @@ def make_trust(text: str = "a fine day", num_rows: int = 120) -> Trust:
         thresholds=[
             {
                 "label_name": text, "by": "f1", "cost_false_positive": 1.0,
-                "cost_false_negative": 1.0, "threshold": 0.4,
+                "cost_false_negative": 1.0, "threshold": 0.4, "is_used": True,
                 "chosen": curve.measure(0.4), "half": curve.measure(0.5),
                 "points": [curve.describe(i) for i in range(len(curve.thresholds))],
             }

@@ -250,7 +250,8 @@ def test_resampled_metrics_of_the_rows_themselves_are_the_metrics(case):
     metrics = evaluation.compute_metrics(
         labels, probabilities, names_of(probabilities), batch_size=3, num_bootstrap=0
     )
-    measure = resampled._build_measure(labels, probabilities, 3, 1)
+    predicted = probabilities.argmax(axis=1)
+    measure = resampled._build_measure(labels, probabilities, predicted, 3, 1)
     found = measure(np.arange(len(labels))[None])
     for name, values in found.items():
         value = metrics[name]["value"]

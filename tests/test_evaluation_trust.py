@@ -201,6 +201,7 @@ def test_every_threshold_has_scikit_learns_figures():
             {
                 "threshold": threshold, "precision": precision, "recall": recall,
                 "f1": f1, "cost": cost, "num_chosen": chosen.sum(),
+                "accuracy": (chosen == labels).mean(),
             }
         )  # fmt: skip
         assert curve.measure(threshold) == found
@@ -249,9 +250,69 @@ def test_bad_input_to_a_threshold_is_a_sentence(labels, scores, costs, sentence)
         evaluation.threshold_curve(labels, scores, **costs)
 
 
-def test_another_rule_than_f1_or_cost_is_refused():
-    with pytest.raises(ValueError, match="by must be 'f1' or 'cost'"):
-        evaluation.threshold_curve([0, 1], [0.2, 0.7]).best("accuracy")
+def test_another_rule_than_those_there_are_is_refused():
+    with pytest.raises(ValueError, match="by must be 'f1', 'accuracy' or 'cost'"):
+        evaluation.threshold_curve([0, 1], [0.2, 0.7]).best("recall")
+    for wrong in ("recall", 1, 0.0, True, None):
+        with pytest.raises(ValueError, match="f1, accuracy, cost or a number between"):
+            evaluation.ThresholdRule(wrong)
+    with pytest.raises(ValueError, match="cost_false_negative must be at least 0"):
+        evaluation.ThresholdRule("cost", cost_false_negative=-1)
+
+
+def test_a_rule_chooses_the_threshold_or_is_one():
+    labels, pairs, _ = make_rows(num_classes=2)
+    scores = pairs[:, 1]
+    curve = evaluation.threshold_curve(labels, scores)
+    right = [((scores >= one) == labels).mean() for one in curve.thresholds]
+    np.testing.assert_allclose(curve.accuracy, right)
+    chosen = evaluation.ThresholdRule("accuracy").choose(curve)
+    assert ((scores >= chosen) == labels).mean() == max(right)
+    assert evaluation.ThresholdRule(0.3).choose(curve) == 0.3
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5, 0.7, 1.0])
+def test_decisions_at_half_of_shifted_probabilities_are_those_at_the_threshold(
+    threshold,
+):
+    second = np.r_[0, np.random.default_rng(0).random(50), threshold, 1]
+    pairs = np.stack([1 - second, second], axis=1)
+    expected = second >= threshold
+    shifted = evaluation.shift_to_half(pairs, threshold)
+    np.testing.assert_array_equal(shifted.argmax(axis=1), expected)
+    np.testing.assert_array_equal(evaluation.decide(pairs, threshold), expected)
+    np.testing.assert_array_equal(shifted.sum(axis=1), 1)
+    columns = evaluation.shift_to_half(pairs, [threshold, 0.5])
+    np.testing.assert_array_equal(columns[:, 1] >= 0.5, second >= 0.5)
+    np.testing.assert_array_equal(columns[:, 0] >= 0.5, pairs[:, 0] >= threshold)
+    np.testing.assert_array_equal(evaluation.shift_to_half(pairs), pairs)
+
+
+def test_figures_of_decisions_follow_the_threshold_and_others_do_not():
+    labels, pairs, _ = make_rows(num_classes=2)
+    scores = pairs[:, 1]
+    names = ["no", "yes"]
+    usual, moved = (
+        evaluation.compute_metrics(
+            labels, pairs, names, threshold=one, num_bootstrap=50
+        )
+        for one in (None, 0.2)
+    )
+    guess = scores >= 0.2
+    assert moved["accuracy"]["value"] == (guess == labels).mean()
+    assert moved["recall"]["value"] == metrics.recall_score(labels, guess)
+    assert moved["confusion_matrix"] == metrics.confusion_matrix(labels, guess).tolist()
+    low, high = (moved["accuracy"][end] for end in ("low", "high"))
+    assert low < moved["accuracy"]["value"] < high
+    for name in ("log_loss", "roc_auc", "expected_calibration_error"):
+        assert moved[name] == usual[name]
+    texts = [f"text {row}" for row in range(len(labels))]
+    wrong = evaluation.find_mistakes(
+        labels, pairs, texts, names, threshold=0.2, limit=999
+    )
+    assert {one["row"] for one in wrong} == set(np.flatnonzero(guess != labels))
+    pairs_taken = evaluation.find_confusions(labels, pairs, texts, names, threshold=0.2)
+    assert sum(one["count"] for one in pairs_taken) == len(wrong)
 
 
 # === Slices ===

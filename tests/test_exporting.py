@@ -700,6 +700,12 @@ def test_a_card_without_a_run_invents_nothing(tmp_path):
 def test_thresholds_are_said(tmp_path, caplog):
     kbert.export(build_task("multilabel"), "onnx", tmp_path / "out")
     assert "Thresholds were chosen for this model (0.4;" in caplog.text
+    model = build_classifier()
+    model.metadata = {"threshold": 0.31}
+    for format in ("keras", "safetensors"):
+        folder = kbert.export(model, format, tmp_path / format)
+        said = "'positive' from a probability of 0.31 upwards"
+        assert said in (folder / "README.md").read_text("utf-8")
 
 
 def test_another_precision_is_said(tmp_path, caplog):

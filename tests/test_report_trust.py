@@ -50,7 +50,7 @@ def assessed(splits):
     before = model.predict(splits.test)
     trust = report.assess(
         model, splits, slices=["country"], explain_mistakes=2, num_bootstrap=100,
-        cost_false_negative=3,
+        threshold=evaluation.ThresholdRule("f1", cost_false_negative=3),
     )  # fmt: skip
     return model, before, trust
 
@@ -84,7 +84,7 @@ def test_one_call_calibrates_and_measures(assessed, splits):
     assert found["after"]["log_loss"] < found["before"]["log_loss"]
     assert found["before"] == evaluation.measure_calibration(splits.test.labels, before)
     (threshold,) = trust.thresholds
-    assert model.metadata["thresholds"] == [threshold["threshold"]]
+    assert model.metadata["threshold"] == threshold["threshold"]
     positive = splits.test.labels == 1
     chosen = trust.probabilities[:, 1] >= threshold["threshold"]
     assert threshold["chosen"]["recall"] == pytest.approx(chosen[positive].mean())
@@ -120,6 +120,13 @@ def test_without_a_test_part_it_says_that_the_figures_flatter(data):
     assert "fitted on, which flatters them" in trust.notes[0]
     assert trust.calibration is None and trust.warning is None
     assert "temperature" not in model.metadata
+    # The best threshold of two classes is shown, with the command that would use it.
+    assert "threshold" not in model.metadata and not trust.thresholds[0]["is_used"]
+    run = make_trusted_run(trust)
+    page = re.sub("<[^>]*>", "", report.render_html(run))
+    assert "takes the likelier label" in page
+    for text in (page, report.render_markdown(run)):
+        assert f"{run.command} --threshold f1" in text
 
 
 def test_without_a_validation_part_nothing_is_fitted(data):
@@ -148,6 +155,27 @@ def test_mistakes_that_cannot_be_explained_are_said(splits, monkeypatch):
     model = tiny.build_model(compile=False)
     trust = report.assess(model, splits, baseline=False, calibrate=False)
     assert not trust.explanations and "pip install kbert[trust]" in trust.notes[-1]
+
+
+def test_what_cannot_be_assessed_is_said_and_loses_nothing(splits, monkeypatch):
+    def fail(*arguments, **options):
+        raise IndexError("row 3\nis gone")
+
+    for name in ("fit_temperature", "find_confusions", "compare_with_baseline"):
+        monkeypatch.setattr(evaluation, name, fail)
+    model = tiny.build_model(compile=False)
+    before = tiny.read_weights(model)
+    trust = report.assess(model, splits, explain_mistakes=0)
+    tiny.assert_same_weights(model, before)
+    why = "IndexError: row 3 is gone."
+    assert trust.notes == [
+        f"The model is not calibrated: {why}",
+        f"Confusions are not listed: {why}",
+        f"There is no baseline: {why}",
+    ]
+    assert trust.slices and trust.thresholds and not trust.confusions
+    page = report.render_html(make_trusted_run(trust))
+    assert all(f"<li>{note}</li>" in page for note in trust.notes)
 
 
 @pytest.mark.slow
@@ -341,5 +369,5 @@ def test_no_findings_are_said_and_many_classes_have_no_threshold(data):
     parts = kbert.load_splits(many, validation=0.2, test=0.2)
     model = tiny.build_model(label_names=["a", "b", "c"], compile=False)
     trust = report.assess(model, parts, explain_mistakes=0, num_bootstrap=20)
-    assert not trust.thresholds and "thresholds" not in model.metadata
+    assert not trust.thresholds and "threshold" not in model.metadata
     assert trust.calibration is not None

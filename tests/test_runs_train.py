@@ -432,11 +432,12 @@ def test_wider_encoders_get_smaller_rates():
     assert rates == sorted(rates, reverse=True) and len(set(rates)) == 3
 
 
-def test_a_run_whose_report_fails_keeps_its_model(tmp_path, monkeypatch):
-    def fail(*arguments):
+def test_a_run_whose_report_fails_keeps_its_model_and_figures(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
         raise OSError("disk is full")
 
-    monkeypatch.setattr("kbert.runs.outcome.write_outcome", fail)
+    monkeypatch.setattr("kbert.runs.trust.settle", fail)
+    monkeypatch.setattr("kbert.report.write_report", fail)
     out = tmp_path / "run"
     table = pd.DataFrame(TABLES["classify"])
     with pytest.raises(OSError, match="disk is full"):
@@ -445,6 +446,10 @@ def test_a_run_whose_report_fails_keeps_its_model(tmp_path, monkeypatch):
     assert kept.label_names == ("bad", "good") and kept.config["epochs"] == 2
     assert len(kept.predict(TEXTS[:3])) == 3
     assert len(pd.read_csv(out / "history.csv")) == 2
+    assert len(pd.read_csv(out / "predictions.csv")) == kept.metrics["num_examples"]
+    assert kept.metrics["accuracy"]["value"] is not None
+    (note,) = kept.report["trust"]["notes"]
+    assert note.endswith("given thresholds: OSError: disk is full.")
 
 
 def test_training_that_is_interrupted_keeps_a_model(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import tiny
 
 import kbert
 from kbert.commands.main import main
+from kbert.runs import seen
 
 TEXTS, LABELS = tiny.write_texts(120)
 SETTINGS = {"epochs": 2, "learning_rate": 3e-3, "precision": "float32"}
@@ -19,13 +20,15 @@ TABLES = {
         "text": TEXTS,
         "label": [("good|" if good else "") + "film; series" for good in LABELS],
     },
+    "regress": {"text": TEXTS, "label": LABELS * 3 + np.arange(120) / 97},
 }
-READING = {"classify": {}, "multilabel": {"separator": "|"}}
+READING = {"classify": {}, "multilabel": {"separator": "|"}, "regress": {}}
+RULES = {"classify": {"threshold": "cost", "cost_false_negative": 4}}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Return a run of each task that has trust, with a slice by a column."""
+    """Return a run of each task of a table, with a slice by a column."""
     folder = tmp_path_factory.mktemp("trust")
     found = {}
     for name, table in TABLES.items():
@@ -40,6 +43,7 @@ def runs(tmp_path_factory):
             out=folder / name,
             slices=["source"],
             **READING[name],
+            **RULES.get(name, {}),
             **SETTINGS,
         )
     return found
@@ -49,11 +53,15 @@ def runs(tmp_path_factory):
 def test_a_run_tells_how_far_to_trust_its_model(runs, name):
     run = runs[name]
     trust = run.report["trust"]
-    assert trust["fitted_on"] == "validation" and trust["split"] == "test"
-    assert trust["calibration"]["temperature"] > 0
+    assert trust["split"] == "test" and not trust["notes"]
+    if name != "regress":
+        assert trust["fitted_on"] == "validation"
+        assert trust["calibration"]["temperature"] > 0
     assert [one["name"] for one in trust["slices"]] == ["length", "source"]
     assert trust["baseline"]["num_examples"] == run.metrics["num_examples"]
-    assert {"duplicates", "unknown_tokens"} & {c["kind"] for c in run.report["checks"]}
+    # Equal texts have scores of their own there.
+    same = "conflicts" if name == "regress" else "duplicates"
+    assert same in {check["kind"] for check in run.report["checks"]}
     page = (run.path / "report.html").read_text("utf-8")
     places = [
         page.index(words)
@@ -63,24 +71,113 @@ def test_a_run_tells_how_far_to_trust_its_model(runs, name):
             "Which probability is enough",
             "Where it is weak",
         )
+        if name != "regress" or words != "Which probability is enough"
     ]
     assert places == sorted(places)
     assert run.config["slices"] == ["source"]
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", ["classify", "multilabel"])
 def test_the_saved_model_is_the_one_that_was_measured(runs, name):
     """Calibration is in its weights, and its thresholds are those of the report."""
     run = runs[name]
     again = kbert.load_run(run.path)
     chosen = [one["threshold"] for one in run.report["trust"]["thresholds"]]
-    assert again.model.metadata["thresholds"] == chosen
+    key = "threshold" if name == "classify" else "thresholds"
+    kept = again.model.metadata[key]
+    assert (kept if name == "multilabel" else [kept]) == chosen
     written = pd.read_csv(run.path / "predictions.csv")
     found = again.predict(written["text"].tolist())
     np.testing.assert_allclose(
         found["probability_good"], written["probability_good"], atol=1e-5
     )
     assert found["label"].fillna("").tolist() == written["label"].fillna("").tolist()
+
+
+def test_a_threshold_that_is_asked_for_is_what_everything_goes_by(runs, tmp_path):
+    run = runs["classify"]
+    (found,) = run.report["trust"]["thresholds"]
+    assert found["by"] == "cost" and found["is_used"] and found["threshold"] != 0.5
+    rows = pd.read_csv(run.path / "predictions.csv")
+    is_good = rows["probability_good"] >= found["threshold"]
+    assert (rows["label"] == np.where(is_good, "good", "bad")).all()
+    assert (is_good != (rows["probability_good"] >= 0.5)).any()
+    accuracy = (rows["label"] == rows["true_label"]).mean()
+    assert run.metrics["accuracy"]["value"] == pytest.approx(accuracy)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    again = run.evaluate(tmp_path / "rows.csv", label="true_label")
+    assert again["accuracy"]["value"] == pytest.approx(accuracy)
+    assert (
+        "--threshold cost --cost-false-positive 1.0 --cost-false-negative 4"
+        in (run.report["command"])
+    )
+    assert "This model calls a row" in (run.path / "report.html").read_text("utf-8")
+    folder = kbert.export(run, "keras", tmp_path / "out")
+    assert "'good' from a probability of" in (folder / "README.md").read_text("utf-8")
+
+
+def test_scores_have_a_baseline_slices_and_explained_errors(runs):
+    pytest.importorskip("captum")
+    run = runs["regress"]
+    trust = run.report["trust"]
+    assert trust["baseline"]["name"] == "TF-IDF + ridge regression"
+    assert trust["warning"].startswith("This model does not beat the baseline")
+    assert {one["figure"] for one in trust["slices"]} == {"mean_absolute_error"}
+    rows = pd.read_csv(run.path / "predictions.csv").set_index("row")
+    errors = (rows["label"] - rows["true_label"]).abs().sort_values(ascending=False)
+    explained = [one["row"] for one in trust["explanations"]]
+    assert explained == errors.index[: len(explained)].tolist()
+    for one in trust["explanations"]:
+        total = sum(token["attribution"] for token in one["tokens"])
+        shift = one["value"] - one["baseline_value"]
+        assert one["converged"] and abs(total - shift) <= 0.05 * abs(shift)
+        assert one["value"] == pytest.approx(rows["label"][one["row"]], abs=1e-3)
+    worst = run.report["mistakes"][0]
+    assert worst["row"] == explained[0] and abs(worst["error"]) == errors.iloc[0]
+    page = (run.path / "report.html").read_text("utf-8")
+    assert "The largest errors" in page and "What its largest errors hang on" in page
+
+
+def test_rows_that_a_model_was_trained_on_are_said(runs, caplog, monkeypatch):
+    run = runs["classify"]
+    path = run.path.parent / "classify.csv"
+    run.evaluate(path)
+    trained = kbert.load_splits(
+        path, text="text", label="label", validation=0.15, test=0.15
+    ).train
+    known = sum(text in set(trained.texts) for text in TEXTS)
+    assert f"{known} of 120 rows of classify.csv have texts that this" in caplog.text
+    caplog.clear()
+    run.evaluate((["one film", "two plots"], ["good", "bad"]))
+    assert "trained on" not in caplog.text
+    monkeypatch.setattr(seen, "_MOST_HASHES", 20)
+    folder = kbert.report.RunFolder(run.path)
+    seen.write_seen(folder, trained)
+    said = seen.describe_seen(run.path, trained, "it")
+    assert said.startswith(f"about 100.0% of {len(trained)} rows of it have texts")
+    (run.path / seen.SEEN_FILE).unlink()
+    assert seen.describe_seen(run.path, trained, "it") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"label": "score", "threshold": 0.3}, "the task regress decides without one"),
+        ({"label": "three", "threshold": "f1"}, "is for two classes; these are 3"),
+        ({"threshold": "f1", "validation": 0}, "needs validation rows"),
+        ({"threshold": "f2"}, "must be f1, accuracy, cost or a number between 0 and 1"),
+        ({"threshold": "1.5"}, "a number between 0 and 1; received 1.5"),
+        ({"threshold": "cost"}, "pass cost_false_positive or cost_false_negative"),
+        ({"threshold": "f1", "cost_false_positive": 2}, "is for threshold 'cost'"),
+    ],
+)
+def test_a_threshold_that_cannot_be_is_refused(tmp_path, arguments, sentence):
+    frame = pd.DataFrame({**TABLES["classify"], "score": np.arange(120) / 7})
+    frame["three"] = ["a", "b", "c"] * 40
+    given = {"label": "label", "preset": tiny.build_preset(), **arguments}
+    with pytest.raises(ValueError, match=sentence):
+        kbert.train(frame, out=tmp_path / "a", **given)
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -128,8 +225,9 @@ def test_slices_are_refused_before_training_where_they_cannot_be(tmp_path):
     frame = pd.DataFrame({**TABLES["classify"], "score": np.arange(120) / 7})
     with pytest.raises(ValueError, match="has no column 'soruce'"):
         kbert.train(frame, label="label", slices=["soruce"], out=tmp_path / "a")
-    with pytest.raises(ValueError, match="are for classes and labels; the task regr"):
-        kbert.train(frame, label="score", slices=["label"], out=tmp_path / "a")
+    words = ([["a", "b"]] * 20, [["O", "B-X"]] * 20)
+    with pytest.raises(ValueError, match="name columns of a table; the task tag has"):
+        kbert.train(words, task="tag", slices=["label"], out=tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 

@@ -73,6 +73,16 @@ def test_both_tasks_are_guessed_trained_and_reported(runs):
         assert "The mistakes it was surest of" in page or name == "answer"
         rows = pd.read_csv(run.path / "predictions.csv")
         assert len(rows) == run.metrics["num_examples"]
+        trust = run.report["trust"]
+        assert trust["baseline"]["num_examples"] == len(rows) and not trust["notes"]
+        assert trust["baseline"]["sentence"] in page
+        if trust["baseline"]["verdict"] != "better":
+            first = page.split("<main>")[1][:600]
+            assert trust["warning"] in " ".join(first.split())
+        assert "Where it is weak" in page or not trust["slices"]
+    assert runs["tag"].report["trust"]["confusions"]
+    names = [one["name"] for one in runs["answer"].report["trust"]["slices"]]
+    assert names == ["question word", "length of the text"]
     counts = runs["tag"].report["data"]["label_counts"]["train"]
     assert set(counts) == {"O", "B-LONG"} and counts["O"] > counts["B-LONG"] > 0
 

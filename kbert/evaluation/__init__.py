@@ -8,7 +8,11 @@ kbert's models and any other alike.
 """
 
 from kbert.evaluation.answers import measure_answers
-from kbert.evaluation.baseline import compare_with_baseline, find_measured_part
+from kbert.evaluation.baseline import (
+    compare_scores_with_baseline,
+    compare_with_baseline,
+    find_measured_part,
+)
 from kbert.evaluation.bootstrap import (
     bootstrap_interval,
     bootstrap_intervals,
@@ -25,7 +29,7 @@ from kbert.evaluation.confusions import find_confusions
 from kbert.evaluation.curves import PrecisionRecall, precision_recall_points
 from kbert.evaluation.entities import measure_entities
 from kbert.evaluation.metrics import compute_metrics
-from kbert.evaluation.mistakes import find_mistakes
+from kbert.evaluation.mistakes import find_largest_errors, find_mistakes
 from kbert.evaluation.regression import compute_score_metrics
 from kbert.evaluation.scores import (
     accuracy,
@@ -37,15 +41,13 @@ from kbert.evaluation.scores import (
     precision_recall_f1,
     roc_auc,
 )
-from kbert.evaluation.several import (
-    DEFAULT_THRESHOLD,
-    choose_thresholds,
-    compute_several_metrics,
-)
+from kbert.evaluation.several import choose_thresholds, compute_several_metrics
 from kbert.evaluation.slices import (
     group_lengths,
     group_values,
+    slice_errors,
     slice_metrics,
+    slice_shares,
     wilson_interval,
 )
 from kbert.evaluation.temperature import (
@@ -55,7 +57,14 @@ from kbert.evaluation.temperature import (
     measure_calibration,
     scale_probabilities,
 )
-from kbert.evaluation.thresholds import ThresholdCurve, threshold_curve
+from kbert.evaluation.thresholds import (
+    DEFAULT_THRESHOLD,
+    ThresholdCurve,
+    ThresholdRule,
+    decide,
+    shift_to_half,
+    threshold_curve,
+)
 from kbert.evaluation.views import average_views
 
 __all__ = [
@@ -64,6 +73,7 @@ __all__ = [
     "PrecisionRecall",
     "ReliabilityCurve",
     "ThresholdCurve",
+    "ThresholdRule",
     "accuracy",
     "average_views",
     "batch_mean_accuracy",
@@ -71,13 +81,16 @@ __all__ = [
     "choose_thresholds",
     "bootstrap_intervals",
     "calibrate",
+    "compare_scores_with_baseline",
     "compare_with_baseline",
     "compute_metrics",
     "compute_score_metrics",
     "compute_several_metrics",
     "confusion_matrix",
+    "decide",
     "expected_calibration_error",
     "find_confusions",
+    "find_largest_errors",
     "find_measured_part",
     "find_mistakes",
     "fit_temperature",
@@ -97,7 +110,10 @@ __all__ = [
     "resample_rows",
     "roc_auc",
     "scale_probabilities",
+    "shift_to_half",
+    "slice_errors",
     "slice_metrics",
+    "slice_shares",
     "threshold_curve",
     "wilson_interval",
 ]

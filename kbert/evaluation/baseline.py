@@ -1,17 +1,15 @@
-"""What words alone can do: TF-IDF and logistic regression beside a model."""
+"""What words alone can do: TF-IDF and a linear model beside an encoder."""
 
 import time
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kbert.evaluation.bootstrap import (
-    describe_figure,
-    percentile_interval,
-    resample_rows,
-)
+from kbert.evaluation.paired import compare_paired, conclude
+from kbert.evaluation.regression import check_scores_pair, correlate
 from kbert.evaluation.scores import label_losses
 from kbert.evaluation.temperature import as_decisions, check_rows
 
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from kbert.data import Split, Splits
 
 NAME = "TF-IDF + logistic regression"
+SCORE_NAME = "TF-IDF + ridge regression"
 # Weights of the regression, for all classes together: 400 MB.
 _MAX_WEIGHTS = 50_000_000
 _MAX_FEATURES = 200_000
@@ -38,7 +37,8 @@ def compare_with_baseline(
     """Compare a model with TF-IDF of words and word pairs under a logistic regression.
 
     The baseline is trained on `splits.train` and measured on the rows that the model
-    was: the labelled test part, else validation.
+    was: the labelled test part, else validation. Of pairs it is told how alike the two
+    texts are, too. Both take the likelier class, or labels from 0.5 upwards.
 
     Args:
         splits: what the model was trained on; labels are class ids, or 0/1 of shape
@@ -62,27 +62,70 @@ def compare_with_baseline(
     name, part = find_measured_part(splits)
     labels, ours = check_rows(part.labels, probabilities)
     started = time.perf_counter()
-    theirs, num_features = _train(splits.train, part, ours.shape[1])
+    features, others = _read_words(splits.train, part, ours.shape[1])
+    theirs = _classify(features, splits.train, others, ours.shape[1])
     seconds = time.perf_counter() - started
     figures = _compare(labels, ours, theirs, num_bootstrap, seed)
-    verdict = _judge(figures["accuracy"]["difference"])
     return {
         "name": NAME,
         "split": name,
         "num_examples": len(labels),
-        "num_features": num_features,
+        "num_features": features.shape[1],
         "seconds": seconds,
         "figures": figures,
-        "verdict": verdict,
-        "sentence": _describe(verdict, figures["accuracy"]),
+        **conclude(NAME, figures, "accuracy", "accuracy", is_error=False),
     }
 
 
-def find_measured_part(splits: "Splits") -> tuple[str, "Split"]:
+def compare_scores_with_baseline(
+    splits: "Splits",
+    predictions: Any,
+    *,
+    num_bootstrap: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Compare a model of scores with TF-IDF under a ridge regression.
+
+    Args:
+        splits: what the model was trained on; labels are scores.
+        predictions: of the model, float (n,), on the rows measured.
+        num_bootstrap: resamples of the rows, the same for both.
+        seed: of the resamples.
+
+    Returns:
+        As `compare_with_baseline`; the figures are `mean_squared_error`, by which the
+        verdict is, `mean_absolute_error` and `pearson`.
+
+    Raises:
+        ValueError: as `compare_with_baseline`.
+    """
+    name, part = find_measured_part(splits)
+    labels, ours = check_scores_pair(part.labels, predictions)
+    started = time.perf_counter()
+    features, others = _read_words(splits.train, part, 1)
+    theirs = _score(features, splits.train, others)
+    seconds = time.perf_counter() - started
+    one, other = (partial(_score_figures, labels, each) for each in (ours, theirs))
+    figures = compare_paired(
+        one, other, len(labels), num_bootstrap=num_bootstrap, seed=seed
+    )
+    words = "mean squared error"
+    return {
+        "name": SCORE_NAME,
+        "split": name,
+        "num_examples": len(labels),
+        "num_features": features.shape[1],
+        "seconds": seconds,
+        "figures": figures,
+        **conclude(SCORE_NAME, figures, "mean_squared_error", words, is_error=True),
+    }
+
+
+def find_measured_part(splits: Any) -> tuple[str, Any]:
     """Return the part that a model is measured on.
 
     Args:
-        splits: with a labelled test or validation part.
+        splits: of any task, with a labelled test or validation part.
 
     Returns:
         Its name, and the part.
@@ -102,11 +145,11 @@ def find_measured_part(splits: "Splits") -> tuple[str, "Split"]:
 # === The baseline ===
 
 
-def _train(train: "Split", part: "Split", num_columns: int) -> tuple[np.ndarray, int]:
-    """Train on one part and predict another."""
+def _read_words(train: "Split", part: "Split", num_columns: int) -> tuple[Any, Any]:
+    """Return the features of both parts, sparse; the vocabulary is of the first."""
+    from scipy.sparse import hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    labels = np.asarray(train.labels).astype(np.int64)
     vectorizer = TfidfVectorizer(
         ngram_range=(1, 2),
         token_pattern=r"\b\w+\b",
@@ -116,18 +159,21 @@ def _train(train: "Split", part: "Split", num_columns: int) -> tuple[np.ndarray,
         dtype=np.float32,
     )
     try:
-        features = vectorizer.fit_transform(_join(train))
+        vectorizer.fit(_join(train))
     except ValueError as error:
         raise ValueError(
             "the training texts hold no words, so there is no baseline to compare with."
         ) from error
-    others = vectorizer.transform(_join(part))
-    if labels.ndim == 1:
-        predicted = _regress(features, labels, others, num_columns)
-    else:
-        columns = [_regress(features, one, others, 2)[:, 1] for one in labels.T]
-        predicted = np.stack(columns, axis=1)
-    return predicted, features.shape[1]
+    found = []
+    for one in (train, part):
+        features = vectorizer.transform(_join(one))
+        if one.text_pairs is not None:
+            sides = (one.texts, one.text_pairs)
+            first, second = (vectorizer.transform(list(side)) for side in sides)
+            cosines = first.multiply(second).sum(axis=1)
+            features = hstack([features, np.asarray(cosines)], format="csr")
+        found.append(features)
+    return found[0], found[1]
 
 
 def _join(part: "Split") -> Sequence[str]:
@@ -136,6 +182,36 @@ def _join(part: "Split") -> Sequence[str]:
     if pairs is None:
         return part.texts
     return [f"{one}\n{other}" for one, other in zip(part.texts, pairs, strict=True)]
+
+
+def _classify(
+    features: Any, train: "Split", others: Any, num_columns: int
+) -> np.ndarray:
+    """Train on one part and predict another."""
+    labels = np.asarray(train.labels).astype(np.int64)
+    if labels.ndim == 1:
+        return _regress(features, labels, others, num_columns)
+    columns = [_regress(features, one, others, 2)[:, 1] for one in labels.T]
+    return np.stack(columns, axis=1)
+
+
+def _score(features: Any, train: "Split", others: Any) -> np.ndarray:
+    """Train a ridge regression, and predict another part."""
+    from sklearn.linear_model import Ridge
+
+    labels = np.asarray(train.labels, np.float64)
+    return Ridge(alpha=1.0).fit(features, labels).predict(others)
+
+
+def _score_figures(
+    labels: np.ndarray, predictions: np.ndarray, rows: np.ndarray
+) -> dict[str, np.ndarray]:
+    errors = (predictions - labels)[rows]
+    return {
+        "mean_squared_error": (errors**2).mean(axis=1),
+        "mean_absolute_error": np.abs(errors).mean(axis=1),
+        "pearson": correlate(labels[rows], predictions[rows]),
+    }
 
 
 def _regress(
@@ -168,22 +244,10 @@ def _compare(
     num_bootstrap: int,
     seed: int,
 ) -> dict[str, Any]:
-    models = [_prepare(labels, one) for one in (ours, theirs)]
-    everything = np.arange(len(labels))[None]
-    points = [_figures(one, everything) for one in models]
-    samples: list[dict[str, list]] = [{}, {}]
-    for rows in resample_rows(len(labels), num_bootstrap=num_bootstrap, seed=seed):
-        for one, kept in zip(models, samples, strict=True):
-            for name, values in _figures(one, rows).items():
-                kept.setdefault(name, []).append(values)
-    figures = {}
-    for name in points[0]:
-        model, baseline = (float(point[name][0]) for point in points)
-        drawn = [np.concatenate(kept[name]) for kept in samples]
-        interval = percentile_interval(drawn[0] - drawn[1])
-        difference = describe_figure(model - baseline, interval)
-        figures[name] = {"model": model, "baseline": baseline, "difference": difference}
-    return figures
+    one, other = (partial(_figures, _prepare(labels, each)) for each in (ours, theirs))
+    return compare_paired(
+        one, other, len(labels), num_bootstrap=num_bootstrap, seed=seed
+    )
 
 
 def _prepare(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
@@ -215,26 +279,3 @@ def _figures(model: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.nda
         f1 = np.divide(2 * hits, sizes, out=np.zeros(hits.shape), where=sizes > 0)
         found["f1_macro"] = f1.mean(axis=1)
     return {**found, "log_loss": model["log_loss"][rows].mean(axis=1)}
-
-
-def _judge(difference: dict[str, Any]) -> str:
-    if difference["low"] is not None and difference["low"] > 0:
-        return "better"
-    return "worse" if (difference["high"] or 0) < 0 else "level"
-
-
-def _describe(verdict: str, accuracy: dict[str, Any]) -> str:
-    difference = accuracy["difference"]
-    start = {
-        "better": f"This model beats the baseline, {NAME} on the same rows",
-        "level": f"This model does not beat the baseline, {NAME} on the same rows, by "
-        "more than chance would",
-        "worse": f"This model does not beat the baseline: {NAME} is better on the same "
-        "rows",
-    }[verdict]
-    figures = f"accuracy {accuracy['model']:.3f} against {accuracy['baseline']:.3f}"
-    if difference["low"] is None:
-        return f"{start}: {figures}."
-    ends = f"{difference['low']:+.3f} to {difference['high']:+.3f}"
-    ends = ends.replace("-", "\u2212")
-    return f"{start}: {figures}; 95 % interval of the difference {ends}."

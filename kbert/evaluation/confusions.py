@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from kbert.evaluation.inputs import check_label_names, check_pair
+from kbert.evaluation.thresholds import shift_to_half
 
 NUM_CONFUSIONS = 10
 _NUM_CHARACTERS = 300
@@ -18,6 +19,7 @@ def find_confusions(
     label_names: Sequence[str],
     *,
     rows: Any = None,
+    threshold: float | None = None,
     limit: int = NUM_CONFUSIONS,
     num_examples: int = 3,
 ) -> list[dict[str, Any]]:
@@ -30,6 +32,8 @@ def find_confusions(
         label_names: class names in id order.
         rows: int array-like, shape (n,), the rows' numbers in their source; `None`
             counts from 0.
+        threshold: of two classes, the probability from which a row is of the second;
+            `None` takes the likelier one.
         limit: most confusions to return.
         num_examples: most rows of each, those the model was surest of.
 
@@ -49,8 +53,8 @@ def find_confusions(
             f"texts must have one value a row; received {len(texts):,} for "
             f"{len(labels):,} rows."
         )
-    predicted = probabilities.argmax(axis=1)
-    confidence = probabilities.max(axis=1)
+    predicted = shift_to_half(probabilities, threshold).argmax(axis=1)
+    confidence = probabilities[np.arange(len(labels)), predicted]
     wrong = np.flatnonzero(predicted != labels)
     pairs, counts = np.unique(
         labels[wrong] * len(names) + predicted[wrong], return_counts=True

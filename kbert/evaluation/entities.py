@@ -19,6 +19,7 @@ from kbert.evaluation.bootstrap import LEVEL, bootstrap_intervals, describe_figu
 PREFIXES = "BIESLU"
 _OUTSIDE = "O"
 _SAME = {"L": "E", "U": "S"}
+_FIGURES = ("f1", "precision", "recall", "accuracy")
 
 
 def split_tag(tag: str) -> tuple[str, str]:
@@ -239,6 +240,46 @@ def _measure_types(
     ]
 
 
+def count_entities(
+    labels: Any, predictions: Any, offsets: Any, label_names: Sequence[str]
+) -> np.ndarray:
+    """Count, sentence by sentence, what the figures are made of.
+
+    Args:
+        labels: as for `measure_entities`, like the others.
+        predictions: ids of the predicted tags.
+        offsets: where each sentence begins, and the end.
+        label_names: tags in id order.
+
+    Returns:
+        int64 (5, num_sentences): right, predicted and true entities, right words and
+        words.
+
+    Raises:
+        ValueError: the arrays do not fit each other or the names.
+    """
+    labels, predictions, offsets = _check(labels, predictions, offsets, label_names)
+    rules = build_tag_rules(label_names)
+    true = find_entities(labels, offsets, rules)
+    found = find_entities(predictions, offsets, rules)
+    right = match_entities(true, found)
+    return _count_by_sentence(true, found, right, labels == predictions, offsets)
+
+
+def score_counts(sums: np.ndarray) -> dict[str, np.ndarray]:
+    """Compute the figures of counts.
+
+    Args:
+        sums: (5, ...), as `count_entities` returns them, summed over sentences.
+
+    Returns:
+        `f1`, `precision`, `recall` and `accuracy`, each of the shape of a count.
+    """
+    right, found, true, same, words = sums
+    figures = [*_score(right, found, true), same / np.maximum(words, 1)]
+    return dict(zip(_FIGURES, figures, strict=True))
+
+
 def _count_by_sentence(
     true: Entities,
     found: Entities,
@@ -265,23 +306,18 @@ def _count_by_sentence(
 def _measure_counts(
     counts: np.ndarray, num_bootstrap: int, seed: int
 ) -> dict[str, dict[str, float | None]]:
-    names = ("f1", "precision", "recall", "accuracy")
-
-    def measure(sums: np.ndarray) -> np.ndarray:
-        right, found, true, same, words = sums
-        return np.stack([*_score(right, found, true), same / np.maximum(words, 1)])
-
     def resample(rows: np.ndarray) -> np.ndarray:
-        return measure(np.stack([one[rows].sum(axis=1) for one in counts])).T
+        sums = np.stack([one[rows].sum(axis=1) for one in counts])
+        return np.stack(list(score_counts(sums).values()), axis=1)
 
-    values = measure(counts.sum(axis=1))
-    ends: list[tuple[float, float] | None] = [None] * len(names)
+    values = score_counts(counts.sum(axis=1))
+    ends: list[tuple[float, float] | None] = [None] * len(values)
     if num_bootstrap:
         ends = bootstrap_intervals(
             resample, counts.shape[1], num_bootstrap=num_bootstrap, seed=seed
         )
-    rows = zip(names, values, ends, strict=True)
-    return {name: describe_figure(value, end) for name, value, end in rows}
+    rows = zip(values.items(), ends, strict=True)
+    return {name: describe_figure(float(value), end) for (name, value), end in rows}
 
 
 def _score(right: np.ndarray, found: np.ndarray, true: np.ndarray) -> list[np.ndarray]:

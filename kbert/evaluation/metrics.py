@@ -19,6 +19,7 @@ from kbert.evaluation.scores import (
     precision_recall_f1,
     roc_auc,
 )
+from kbert.evaluation.thresholds import shift_to_half
 
 # A matrix of more classes is neither readable nor small.
 MAX_MATRIX_CLASSES = 100
@@ -29,6 +30,7 @@ def compute_metrics(
     probabilities: Any,
     label_names: Sequence[str],
     *,
+    threshold: float | None = None,
     batch_size: int = 32,
     num_bootstrap: int = 1000,
     seed: int = 0,
@@ -39,6 +41,8 @@ def compute_metrics(
         labels: int array-like, shape (n,), values in [0, num_classes).
         probabilities: float array-like, shape (n, num_classes), rows that sum to 1.
         label_names: class names in id order.
+        threshold: of two classes, the probability from which a row is of the second;
+            `None` takes the likelier one.
         batch_size: rows a batch, of `batch_mean_accuracy`.
         num_bootstrap: resamples for the intervals; 0 leaves them out.
         seed: of the resamples.
@@ -66,12 +70,15 @@ def compute_metrics(
     names = check_label_names(label_names, probabilities.shape[1])
     if num_bootstrap < 0:
         raise ValueError(f"num_bootstrap must be at least 0; received {num_bootstrap}.")
-    values = _point_values(labels, probabilities, batch_size)
+    # What counts decisions takes these; what judges probabilities, those that are.
+    decided = shift_to_half(probabilities, threshold)
+    values = _point_values(labels, probabilities, decided, batch_size)
     intervals: dict[str, tuple[float, float] | None] = {}
     if num_bootstrap:
         intervals = resampled_intervals(
             labels,
             probabilities,
+            decided.argmax(axis=1),
             batch_size=batch_size,
             num_bootstrap=num_bootstrap,
             seed=seed,
@@ -85,11 +92,11 @@ def compute_metrics(
         "batch_size": batch_size,
         **figures,
         "confusion_matrix": (
-            confusion_matrix(labels, probabilities).tolist()
+            confusion_matrix(labels, decided).tolist()
             if len(names) <= MAX_MATRIX_CLASSES
             else None
         ),
-        "per_class": per_class_table(labels, probabilities, names),
+        "per_class": per_class_table(labels, decided, names),
         "intervals": {
             "method": "percentile bootstrap over rows",
             "level": LEVEL,
@@ -101,27 +108,30 @@ def compute_metrics(
 
 
 def _point_values(
-    labels: np.ndarray, probabilities: np.ndarray, batch_size: int
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    decided: np.ndarray,
+    batch_size: int,
 ) -> dict[str, float | None]:
     """Compute each metric, in the order reports show them."""
     values: dict[str, float | None] = {
-        "accuracy": accuracy(labels, probabilities),
+        "accuracy": accuracy(labels, decided),
         "batch_mean_accuracy": batch_mean_accuracy(
-            labels, probabilities, batch_size=batch_size
+            labels, decided, batch_size=batch_size
         ),
     }
     if probabilities.shape[1] == 2:
-        three = precision_recall_f1(labels, probabilities, average="binary")
+        three = precision_recall_f1(labels, decided, average="binary")
         values |= zip(("precision", "recall", "f1"), three, strict=True)
-    three = precision_recall_f1(labels, probabilities, average="macro")
+    three = precision_recall_f1(labels, decided, average="macro")
     names = ("precision_macro", "recall_macro", "f1_macro")
     values |= zip(names, three, strict=True)
-    three = precision_recall_f1(labels, probabilities, average="weighted")
+    three = precision_recall_f1(labels, decided, average="weighted")
     names = ("precision_weighted", "recall_weighted", "f1_weighted")
     values |= zip(names, three, strict=True)
     return values | {
         "log_loss": log_loss(labels, probabilities),
-        "matthews_correlation": matthews_correlation(labels, probabilities),
+        "matthews_correlation": matthews_correlation(labels, decided),
         "roc_auc": roc_auc(labels, probabilities),
         "expected_calibration_error": expected_calibration_error(labels, probabilities),
     }

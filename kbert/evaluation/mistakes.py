@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from kbert.evaluation.inputs import check_label_names, check_pair
+from kbert.evaluation.regression import check_scores_pair
+from kbert.evaluation.thresholds import shift_to_half
 
 NUM_MISTAKES = 20
 _NUM_CHARACTERS = 2_000
@@ -19,6 +21,7 @@ def find_mistakes(
     *,
     text_pairs: Sequence[str] | None = None,
     rows: Any = None,
+    threshold: float | None = None,
     limit: int = NUM_MISTAKES,
 ) -> list[dict[str, Any]]:
     """Find the mistakes that the model was surest of.
@@ -31,6 +34,8 @@ def find_mistakes(
         text_pairs: n second texts, where there are any.
         rows: int array-like, shape (n,), the rows' numbers in their source; `None`
             counts from 0.
+        threshold: of two classes, the probability from which a row is of the second;
+            `None` takes the likelier one.
         limit: most mistakes to return.
 
     Returns:
@@ -51,9 +56,10 @@ def find_mistakes(
                 f"{name} must have one value a row; received {len(values):,} for "
                 f"{len(labels):,} rows."
             )
-    predicted = probabilities.argmax(axis=1)
+    decided = shift_to_half(probabilities, threshold)
+    predicted = decided.argmax(axis=1)
     wrong = np.flatnonzero(predicted != labels)
-    surest = np.argsort(-probabilities[wrong].max(axis=1, initial=0), kind="stable")
+    surest = np.argsort(-decided[wrong].max(axis=1, initial=0), kind="stable")
     found = []
     for row in wrong[surest[:limit]]:
         label, guess = int(labels[row]), int(predicted[row])
@@ -70,6 +76,53 @@ def find_mistakes(
                 "predicted_name": names[guess],
                 "probability": float(probabilities[row, guess]),
                 "label_probability": float(probabilities[row, label]),
+            }
+        )
+    return found
+
+
+def find_largest_errors(
+    labels: Any,
+    predictions: Any,
+    texts: Sequence[str],
+    *,
+    text_pairs: Sequence[str] | None = None,
+    rows: Any = None,
+    limit: int = NUM_MISTAKES,
+) -> list[dict[str, Any]]:
+    """Find the rows whose predicted score is furthest from the true one.
+
+    Args:
+        labels: float array-like, shape (n,).
+        predictions: float array-like, shape (n,), in the same unit.
+        texts: n texts.
+        text_pairs: n second texts, where there are any.
+        rows: int array-like, shape (n,), the rows' numbers in their source; `None`
+            counts from 0.
+        limit: most rows to return.
+
+    Returns:
+        For each row, from the furthest: `row`, `text` (its first 2,000 characters),
+        `num_characters`, `text_pair` (where there are any), `label`, `predicted` and
+        `error` (predicted less label).
+
+    Raises:
+        ValueError: the arrays are not as they should be.
+    """
+    labels, predictions = check_scores_pair(labels, predictions)
+    errors = predictions - labels
+    found = []
+    for row in np.argsort(-np.abs(errors), kind="stable")[:limit].tolist():
+        pair = {} if text_pairs is None else {"text_pair": _cut(text_pairs[row])}
+        found.append(
+            {
+                "row": int(row if rows is None else rows[row]),
+                "text": _cut(texts[row]),
+                "num_characters": len(texts[row]),
+                **pair,
+                "label": float(labels[row]),
+                "predicted": float(predictions[row]),
+                "error": float(errors[row]),
             }
         )
     return found

@@ -32,7 +32,7 @@ def compute_score_metrics(
     Raises:
         ValueError: the arrays are not as they should be.
     """
-    labels, predictions = _check(labels, predictions)
+    labels, predictions = check_scores_pair(labels, predictions)
     values = {k: v[0] for k, v in _measure(labels[None], predictions[None]).items()}
     intervals: dict[str, tuple[float, float] | None] = {}
     if num_bootstrap:
@@ -69,14 +69,23 @@ def _measure(labels: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarra
     errors = predictions - labels
     ranks = rankdata(labels, axis=1), rankdata(predictions, axis=1)
     return {
-        "pearson": _correlate(labels, predictions),
-        "spearman": _correlate(*ranks),
+        "pearson": correlate(labels, predictions),
+        "spearman": correlate(*ranks),
         "mean_squared_error": (errors**2).mean(axis=1),
         "mean_absolute_error": np.abs(errors).mean(axis=1),
     }
 
 
-def _correlate(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def correlate(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return Pearson's correlation of each row.
+
+    Args:
+        one: float64 (b, n).
+        other: float64 (b, n).
+
+    Returns:
+        float64 (b,); NaN where all values of a row are equal.
+    """
     one = one - one.mean(axis=1, keepdims=True)
     other = other - other.mean(axis=1, keepdims=True)
     scale = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
@@ -84,7 +93,19 @@ def _correlate(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.divide((one * other).sum(axis=1), scale, out=found, where=scale > 0)
 
 
-def _check(labels: Any, predictions: Any) -> tuple[np.ndarray, np.ndarray]:
+def check_scores_pair(labels: Any, predictions: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Check scores and the predictions of the same rows.
+
+    Args:
+        labels: float array-like, shape (n,).
+        predictions: float array-like, shape (n,).
+
+    Returns:
+        float64 (n,) both.
+
+    Raises:
+        ValueError: the shapes differ, there is no row, or a value is not finite.
+    """
     labels = np.asarray(labels, np.float64)
     predictions = np.asarray(predictions, np.float64)
     if labels.ndim != 1 or labels.shape != predictions.shape or not len(labels):

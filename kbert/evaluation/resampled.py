@@ -23,6 +23,7 @@ Samples = dict[str, np.ndarray]
 def resampled_intervals(
     labels: np.ndarray,
     probabilities: np.ndarray,
+    predicted: np.ndarray,
     *,
     batch_size: int,
     num_bootstrap: int,
@@ -33,6 +34,7 @@ def resampled_intervals(
     Args:
         labels: int64 (n,), checked.
         probabilities: float64 (n, num_classes), checked.
+        predicted: int64 (n,), the classes chosen.
         batch_size: rows a batch, of the mean of batch accuracies.
         num_bootstrap: number of resamples.
         seed: of the draws.
@@ -40,7 +42,9 @@ def resampled_intervals(
     Returns:
         By metric, as `compute_metrics` names them, lower and upper end or `None`.
     """
-    measure = _build_measure(labels, probabilities, batch_size, num_bootstrap)
+    measure = _build_measure(
+        labels, probabilities, predicted, batch_size, num_bootstrap
+    )
     blocks = resample_rows(len(labels), num_bootstrap=num_bootstrap, seed=seed)
     measured = [measure(rows) for rows in blocks]
     return {
@@ -50,17 +54,20 @@ def resampled_intervals(
 
 
 def _build_measure(
-    labels: np.ndarray, probabilities: np.ndarray, batch_size: int, num_bootstrap: int
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    predicted: np.ndarray,
+    batch_size: int,
+    num_bootstrap: int,
 ) -> Callable[[np.ndarray], Samples]:
     """Prepare what does not change between resamples."""
     num_rows, num_classes = probabilities.shape
-    predicted = probabilities.argmax(axis=1)
     correct = predicted == labels
     losses = label_losses(labels, probabilities)
     weights = batch_weights(num_rows, batch_size)
     confidence = probabilities.max(axis=1)
     sum_classes = _class_sums(labels, predicted, num_classes)
-    sum_bins = _bin_sums(confidence, correct)
+    sum_bins = _bin_sums(confidence, probabilities.argmax(axis=1) == labels)
     draws = num_rows * num_bootstrap * (1 if num_classes == 2 else num_classes)
     rankings = _rank(labels, probabilities) if draws <= MAX_AUC_DRAWS else None
 

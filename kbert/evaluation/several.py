@@ -12,9 +12,7 @@ from kbert.evaluation.bootstrap import (
     resample_rows,
 )
 from kbert.evaluation.inputs import check_label_names
-from kbert.evaluation.thresholds import threshold_curve
-
-DEFAULT_THRESHOLD = 0.5
+from kbert.evaluation.thresholds import DEFAULT_THRESHOLD, threshold_curve
 
 
 def choose_thresholds(labels: Any, probabilities: Any) -> list[float]:

@@ -1,13 +1,118 @@
 """Which probability is enough: precision, recall and cost at every threshold."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from kbert.evaluation.inputs import check_costs, check_scores
 
-By = Literal["f1", "cost"]
+By = Literal["f1", "accuracy", "cost"]
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class ThresholdRule:
+    """How a threshold is chosen.
+
+    Args:
+        by: `f1` (the highest), `accuracy` (the highest), `cost` (the least), or the
+            threshold itself, in (0, 1).
+        cost_false_positive: of calling a row positive that is not, at least 0.
+        cost_false_negative: of passing over one that is, in the same unit.
+
+    Raises:
+        ValueError: `by` is another word or number, or a cost is negative.
+    """
+
+    by: By | float = "f1"
+    cost_false_positive: float = 1.0
+    cost_false_negative: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no threshold can be chosen by."""
+        check_costs(self.cost_false_positive, self.cost_false_negative)
+        if self.by in get_args(By):
+            return
+        is_number = isinstance(self.by, int | float) and not isinstance(self.by, bool)
+        if not is_number or not 0 < self.by < 1:  # type: ignore[operator]
+            raise ValueError(
+                "threshold (--threshold) must be f1, accuracy, cost or a number "
+                f"between 0 and 1; received {self.by!r}."
+            )
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the threshold is given, and no rows are needed to choose it."""
+        return not isinstance(self.by, str)
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """The costs, as `threshold_curve` takes them."""
+        return {
+            "cost_false_positive": self.cost_false_positive,
+            "cost_false_negative": self.cost_false_negative,
+        }
+
+    def choose(self, curve: "ThresholdCurve") -> float:
+        """Choose a threshold.
+
+        Args:
+            curve: of the rows to choose it by.
+
+        Returns:
+            The threshold.
+        """
+        return float(self.by) if self.is_fixed else curve.choose(self.by)  # type: ignore[arg-type]
+
+
+def decide(probabilities: Any, threshold: float | None = None) -> np.ndarray:
+    """Choose a class for each row.
+
+    Args:
+        probabilities: float array-like, shape (n, num_classes).
+        threshold: of two classes, the probability from which a row is of the second;
+            `None` takes the likelier class.
+
+    Returns:
+        int64 (n,), class ids.
+    """
+    found = np.asarray(probabilities)
+    if threshold is None:
+        return found.argmax(axis=1)
+    return (found[:, 1] >= np.asarray(threshold, found.dtype)).astype(np.int64)
+
+
+def shift_to_half(probabilities: Any, thresholds: Any = None) -> np.ndarray:
+    """Move probabilities, in their order, so that each threshold comes to lie at 0.5.
+
+    What takes the likelier class, or labels from 0.5 upwards, then decides by the
+    thresholds.
+
+    Args:
+        probabilities: float array-like, shape (n, 2) of two classes, or
+            (n, num_labels) of independent labels.
+        thresholds: of the second class, a number; or of each label, (num_labels,);
+            `None` leaves probabilities as they are.
+
+    Returns:
+        float64, the same shape.
+    """
+    found = np.asarray(probabilities, np.float64)
+    if thresholds is None:
+        return found
+    if np.ndim(thresholds) == 0:
+        second = shift_to_half(found[:, 1:], [thresholds])
+        return np.concatenate([1 - second, second], axis=1)
+    least = np.finfo(np.float64).tiny
+    limits = np.asarray(thresholds, np.float64)
+    above = 1 - (1 - found) / np.maximum(2 * (1 - limits), least)
+    below = found / np.maximum(2 * limits, least)
+    return np.where(
+        found >= limits,
+        np.maximum(above, np.nextafter(0.5, 1)),
+        np.minimum(below, np.nextafter(0.5, 0)),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +129,7 @@ class ThresholdCurve:
         precision: float64 (m,); 0 where no row is chosen.
         recall: float64 (m,), falling; 0 where no row is positive.
         f1: float64 (m,).
+        accuracy: float64 (m,).
         cost: float64 (m,), mean a row, in the unit of the two costs.
         num_chosen: int64 (m,), rows from the threshold upwards.
     """
@@ -33,6 +139,7 @@ class ThresholdCurve:
     precision: np.ndarray
     recall: np.ndarray
     f1: np.ndarray
+    accuracy: np.ndarray
     cost: np.ndarray
     num_chosen: np.ndarray
 
@@ -40,7 +147,7 @@ class ThresholdCurve:
         """Find the best threshold.
 
         Args:
-            by: `f1` for the highest F1, `cost` for the least cost.
+            by: `f1` or `accuracy` for the highest, `cost` for the least.
 
         Returns:
             Its index; of equally good ones that nearest to 0.5.
@@ -48,9 +155,9 @@ class ThresholdCurve:
         Raises:
             ValueError: `by` is another word.
         """
-        if by not in ("f1", "cost"):
-            raise ValueError(f"by must be 'f1' or 'cost'; received {by!r}.")
-        badness = -self.f1 if by == "f1" else self.cost
+        if by not in get_args(By):
+            raise ValueError(f"by must be 'f1', 'accuracy' or 'cost'; received {by!r}.")
+        badness = self.cost if by == "cost" else -getattr(self, by)
         equal = np.flatnonzero(badness <= badness.min() + 1e-12)
         return int(equal[np.abs(self.thresholds[equal] - 0.5).argmin()])
 
@@ -74,13 +181,13 @@ class ThresholdCurve:
             threshold: from which a row is chosen.
 
         Returns:
-            `threshold`, `precision`, `recall`, `f1`, `cost` and `num_chosen`.
+            As `describe`; above every score, accuracy and cost are `None`.
         """
         index = int(np.searchsorted(self.scores, threshold, side="left"))
         if index == len(self.thresholds):  # above the last score, where it is 1
             return {
                 "threshold": float(threshold), "precision": 0.0, "recall": 0.0,
-                "f1": 0.0, "cost": None, "num_chosen": 0,
+                "f1": 0.0, "accuracy": None, "cost": None, "num_chosen": 0,
             }  # fmt: skip
         return {**self.describe(index), "threshold": float(threshold)}
 
@@ -91,13 +198,15 @@ class ThresholdCurve:
             index: of the threshold.
 
         Returns:
-            `threshold`, `precision`, `recall`, `f1`, `cost` and `num_chosen`.
+            `threshold`, `precision`, `recall`, `f1`, `accuracy`, `cost` and
+            `num_chosen`.
         """
         return {
             "threshold": float(self.thresholds[index]),
             "precision": float(self.precision[index]),
             "recall": float(self.recall[index]),
             "f1": float(self.f1[index]),
+            "accuracy": float(self.accuracy[index]),
             "cost": float(self.cost[index]),
             "num_chosen": int(self.num_chosen[index]),
         }
@@ -140,14 +249,16 @@ def threshold_curve(
     else:
         hits, chosen = hits[:-1], chosen[:-1]
     num_positive = positive.sum()
-    costs = cost_false_positive * (chosen - hits)
-    costs = costs + cost_false_negative * (num_positive - hits)
+    false_positives, false_negatives = chosen - hits, num_positive - hits
+    costs = cost_false_positive * false_positives
+    costs = costs + cost_false_negative * false_negatives
     return ThresholdCurve(
         scores=distinct,
         thresholds=thresholds,
         precision=_divide(hits, chosen),
         recall=_divide(hits, np.full(len(hits), num_positive)),
         f1=_divide(2 * hits, chosen + num_positive),
+        accuracy=1 - (false_positives + false_negatives) / len(found),
         cost=costs / len(found),
         num_chosen=chosen.astype(np.int64),
     )

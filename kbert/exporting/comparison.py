@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kbert.evaluation import DEFAULT_THRESHOLD
+from kbert.evaluation import DEFAULT_THRESHOLD, decide
 from kbert.exporting.onnx_folder import predict_onnx
 from kbert.models import Model
 from kbert.rows import TextRows, read_rows
@@ -100,7 +100,7 @@ def _choose(probabilities: np.ndarray, model: Model) -> np.ndarray:
         return probabilities >= np.asarray(thresholds, np.float32)
     if probabilities.shape[-1] == 1:
         return (probabilities[:, 0] > 0.5).astype(int)
-    return probabilities.argmax(-1)
+    return decide(probabilities, model.metadata.get("threshold"))
 
 
 def _compare_accuracy(

@@ -155,8 +155,9 @@ def _read_head(model: Model, format: str) -> Head | None:
 def _describe(model: Model, format: str) -> list[str]:
     """List what a reader must know, a sentence each."""
     if format == "keras":
-        return list(filter(None, [describe_difference(model)]))
-    notes = []
+        notes = [describe_difference(model), _describe_threshold(model)]
+        return list(filter(None, notes))
+    notes = [_describe_threshold(model)]
     head = _read_head(model, format)
     if format == "huggingface" and head is not None:
         notes.append(describe_rewriting(head))
@@ -181,12 +182,25 @@ def _describe(model: Model, format: str) -> list[str]:
             "float32: their probabilities differ by rounding."
         )
     thresholds = model.metadata.get("thresholds")
-    if thresholds and model.task != "classify":  # whose labels are the likeliest
+    if thresholds and model.task != "classify":
         notes.append(
             f"Thresholds were chosen for this model ({', '.join(map(str, thresholds))}"
             "; in config.json, under kbert); other libraries decide without them."
         )
     return list(filter(None, notes))
+
+
+def _describe_threshold(model: Model) -> str | None:
+    """Say from which probability a model of two classes decides."""
+    threshold = model.metadata.get("threshold")
+    if threshold is None:
+        return None
+    name = (model.label_names or ("0", "1"))[1]
+    return (
+        f"kbert predict and kbert evaluate call a text {name!r} from a probability of "
+        f"{threshold:.6g} upwards, which was chosen for this model; other libraries "
+        "take the likelier label, so compare the probability yourself."
+    )
 
 
 def _write_card(

@@ -2,22 +2,16 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from kbert import evaluation
-from kbert.evaluation.temperature import check_rows
-from kbert.evaluation.thresholds import By
+from kbert.evaluation import ThresholdRule
+from kbert.report.settling import Work, attempt, find_work, settle
 from kbert.report.trust import Trust
 
 if TYPE_CHECKING:
-    from kbert.data import Split, Splits
+    from kbert.data import Splits
     from kbert.models import Model
 
-# Enough for a curve; every threshold of a large part would be megabytes.
-_MAX_POINTS = 200
 _EXPLAIN_STEPS = 16
 
 
@@ -26,36 +20,35 @@ def assess(
     splits: "Splits",
     *,
     calibrate: bool = True,
+    threshold: ThresholdRule | None = None,
     baseline: bool = True,
     explain_mistakes: int = 5,
     explain_seconds: float = 30.0,
     slices: Sequence[str] = (),
-    by: By = "f1",
-    cost_false_positive: float = 1.0,
-    cost_false_negative: float = 1.0,
     batch_size: int = 32,
     num_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Trust:
-    """Calibrate a trained classifier, and measure how far to trust it.
+    """Calibrate a trained model, and measure how far to trust it.
 
-    Temperature and thresholds are fitted on `splits.validation` alone and kept: the
-    temperature in the weights of the last layer, the thresholds in
-    `model.metadata["thresholds"]`. Figures are of the labelled test part; where there
-    is none, of validation, and a note says so.
+    Of classes and labels, temperature and thresholds are fitted on `splits.validation`
+    alone and kept: the temperature in the weights of the last layer, the thresholds in
+    `model.metadata`: `thresholds` of independent labels and, where it is asked for,
+    `threshold` of the second of two classes; what kbert predicts follows them. Figures
+    are of the labelled test part; where there is none, of validation, and a note says
+    so.
 
     Args:
-        model: trained, of classes (softmax) or independent labels (sigmoid); changed.
-        splits: what it was trained on; labels are class ids, or 0/1 of shape
-            (n, num_labels).
+        model: trained, of any task; of labels it is changed.
+        splits: what it was trained on, as the task has them; of models without a task
+            the labels are class ids, or 0/1 of shape (n, num_labels).
         calibrate: whether to build a temperature into the model.
-        baseline: whether to train TF-IDF and logistic regression beside it.
-        explain_mistakes: how many of the surest mistakes to explain; needs captum.
+        threshold: how thresholds are chosen; `None`: by F1, and of two classes only to
+            be shown.
+        baseline: whether to train a simple model beside it.
+        explain_mistakes: how many of the worst mistakes to explain; needs captum.
         explain_seconds: after so long no further one is begun.
-        slices: columns whose values make slices, beside the length.
-        by: what thresholds are chosen by, `f1` or `cost`.
-        cost_false_positive: of calling a row positive that is not.
-        cost_false_negative: of passing over one that is, in the same unit.
+        slices: columns whose values make slices, beside those of the task.
         batch_size: texts a batch.
         num_bootstrap: resamples of the rows.
         seed: of the resamples.
@@ -65,237 +58,158 @@ def assess(
 
     Raises:
         ValueError: there are no labelled rows to measure on, a column is unknown, or
-            the model is none of labels.
+            the predictions are none of the task's.
     """
-    name, part = evaluation.find_measured_part(splits)
+    work = find_work(model, splits, batch_size)
     for column in slices:
-        part.column(column)  # refuses an unknown one before anything takes time
-    work = _Work(model, splits, name, part, batch_size)
-    labels, before = check_rows(part.labels, work.predict(part))
-    trust = Trust(
-        split=name, num_examples=len(part), labels=labels, probabilities=before
+        work.part.column(column)  # refuses an unknown one before anything takes time
+    trust = settle(
+        model,
+        splits,
+        calibrate=calibrate,
+        threshold=threshold,
+        batch_size=batch_size,
     )
-    notes: list[str] = []
-    _fit(work, trust, notes, calibrate, (by, cost_false_positive, cost_false_negative))
-    trust.slices = _slice(work, trust, slices)
-    if trust.labels.ndim == 1:
-        trust.confusions = evaluation.find_confusions(
-            part.labels, trust.probabilities, part.texts, work.names, rows=part.rows
-        )
-    if explain_mistakes:
-        most = (explain_mistakes, explain_seconds)
-        trust.explanations = _explain(work, trust, most, notes)
-    if baseline:
-        trust.baseline = _compare(work, trust, notes, num_bootstrap, seed)
-    trust.notes = notes
+    predictions = trust.probabilities
+    examine(
+        model,
+        splits,
+        trust,
+        work.predict(work.part) if predictions is None else predictions,
+        baseline=baseline,
+        explain_mistakes=explain_mistakes,
+        explain_seconds=explain_seconds,
+        slices=slices,
+        num_bootstrap=num_bootstrap,
+        seed=seed,
+    )
     return trust
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What is measured."""
-
-    model: "Model"
-    splits: "Splits"
-    name: str
-    part: "Split"
-    batch_size: int
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the labels."""
-        known = self.model.label_names or self.splits.label_names
-        return [str(name) for name in known]
-
-    def predict(self, part: "Split") -> np.ndarray:
-        """Predict a part."""
-        return np.asarray(self.model.predict(part, batch_size=self.batch_size))
-
-
-# === Fitted on validation ===
-
-
-def _fit(
-    work: _Work,
+def examine(
+    model: "Model",
+    splits: "Splits",
     trust: Trust,
-    notes: list[str],
-    calibrate: bool,
-    rule: tuple[By, float, float],
+    predictions: Any,
+    *,
+    baseline: bool = True,
+    explain_mistakes: int = 5,
+    explain_seconds: float = 30.0,
+    slices: Sequence[str] = (),
+    num_bootstrap: int = 1000,
+    seed: int = 0,
 ) -> None:
-    """Fit temperature and thresholds, and measure what they change."""
-    validation = work.splits.validation
-    if validation is None or validation.labels is None:
-        notes.append(
-            "There is no validation part to fit a temperature and thresholds on."
-        )
-        return
-    trust.fitted_on = "validation"
-    fitted = trust.probabilities
-    if work.name == "validation":
-        notes.append(
-            "There is no test part: temperature and thresholds are measured on the "
-            "rows they were fitted on, which flatters them a little."
-        )
-    else:
-        fitted = work.predict(validation)
-    if calibrate:
-        try:
-            fitted = _calibrate(work, trust, fitted)
-        except ValueError as error:
-            notes.append(f"The model is not calibrated: {error}")
-    trust.thresholds = _choose(work, trust, fitted, rule)
-    if trust.thresholds:
-        chosen = [one["threshold"] for one in trust.thresholds]
-        work.model.metadata["thresholds"] = chosen
+    """Find out where a settled model is weak, and why; the second half of `assess`.
 
-
-def _calibrate(work: _Work, trust: Trust, fitted: np.ndarray) -> np.ndarray:
-    """Fold a temperature in; return the validation part's new probabilities."""
-    assert work.splits.validation is not None
-    independent = trust.labels.ndim == 2
-    before = trust.probabilities
-    temperature = evaluation.fit_temperature(work.splits.validation.labels, fitted)
-    evaluation.fold_temperature(work.model, temperature)
-    trust.probabilities_before = before
-    trust.probabilities = evaluation.scale_probabilities(
-        before, temperature, independent=independent
+    Args:
+        model: as `settle` left it.
+        splits: what it was trained on.
+        trust: as `settle` returned it; slices, confusions, explanations and the
+            baseline are filled in, and a note for each that cannot be had.
+        predictions: of the measured part, as the task's `predict` returns them.
+        baseline: as for `assess`, like the others.
+        explain_mistakes: how many.
+        explain_seconds: how long.
+        slices: columns.
+        num_bootstrap: resamples.
+        seed: of the resamples.
+    """
+    work = find_work(model, splits, 32)
+    judge, options = work.task.judge, work.task.find_options(model)
+    notes = list(trust.notes)
+    trust.slices = (
+        attempt(
+            notes,
+            "Parts of the rows are not measured one by one",
+            lambda: _slice(work, predictions, slices, options),
+        )
+        or []
     )
-    trust.calibration = {
-        "temperature": temperature,
-        "before": evaluation.measure_calibration(trust.labels, before),
-        "after": evaluation.measure_calibration(trust.labels, trust.probabilities),
-    }
-    return evaluation.scale_probabilities(fitted, temperature, independent=independent)
-
-
-def _choose(
-    work: _Work, trust: Trust, fitted: np.ndarray, rule: tuple[By, float, float]
-) -> list[dict[str, Any]]:
-    """Choose the threshold of the positive class of two, or of each label."""
-    assert work.splits.validation is not None
-    labels = np.asarray(work.splits.validation.labels)
-    by, false_positive, false_negative = rule
-    if labels.ndim == 1 and fitted.shape[1] != 2:
-        return []
-    columns = range(fitted.shape[1]) if labels.ndim == 2 else [1]
-    costs = {
-        "cost_false_positive": false_positive,
-        "cost_false_negative": false_negative,
-    }
-    found = []
-    for column in columns:
-        curve, shown = (
-            evaluation.threshold_curve(
-                one[:, column] if one.ndim == 2 else one == column,
-                probabilities[:, column],
-                **costs,
-            )
-            for one, probabilities in (
-                (labels, fitted),
-                (trust.labels, trust.probabilities),
-            )
+    trust.confusions = (
+        attempt(
+            notes,
+            "Confusions are not listed",
+            lambda: judge.find_confusions(
+                work.part, predictions, work.names, **options
+            ),
         )
-        best = curve.choose(by)
+        or []
+    )
+    if explain_mistakes:
+        attempt(
+            notes,
+            "Mistakes are not explained",
+            lambda: _explain(
+                work, trust, predictions, (explain_mistakes, explain_seconds), notes
+            ),
+        )
+    if baseline:
+        trust.baseline = attempt(
+            notes,
+            "There is no baseline",
+            lambda: judge.compare(
+                splits, predictions, num_bootstrap=num_bootstrap, seed=seed
+            ),
+        )
+    trust.notes = notes
+
+
+def _slice(
+    work: Work, predictions: Any, columns: Sequence[str], options: dict[str, Any]
+) -> list[dict[str, Any]]:
+    judge = work.task.judge
+    found = []
+    for name, values in judge.group(work.model, work.part, columns).items():
+        rows = judge.slice(work.part, predictions, values, **options)
+        left_out = len(work.part) - sum(row["num_examples"] for row in rows)
         found.append(
             {
-                "label_name": work.names[column],
-                "by": by,
-                **costs,
-                "threshold": best,
-                "chosen": shown.measure(best),
-                "half": shown.measure(0.5),
-                "points": _take_points(curve),
+                "name": name,
+                "figure": judge.figure,
+                "groups": rows,
+                "num_left_out": left_out,
             }
         )
     return found
 
 
-def _take_points(curve: evaluation.ThresholdCurve) -> list[dict[str, Any]]:
-    """Take points of a curve, evenly over its thresholds."""
-    last = len(curve.thresholds) - 1
-    kept = np.unique(np.linspace(0, last, min(last + 1, _MAX_POINTS)).astype(int))
-    return [curve.describe(index) for index in kept]
-
-
-# === Measured on the test part ===
-
-
-def _slice(work: _Work, trust: Trust, columns: Sequence[str]) -> list[dict[str, Any]]:
-    part, preprocessor = work.part, work.model.preprocessor
-    assert preprocessor is not None
-    lengths = preprocessor.encode(part.texts, part.text_pairs).full_lengths
-    if len(lengths) != len(part):  # texts are read in windows
-        lengths = np.array([len(text) for text in part.texts])
-        groups = {"length": evaluation.group_lengths(lengths, unit="characters")}
-    else:
-        groups = {"length": evaluation.group_lengths(lengths)}
-    for column in columns:
-        groups[column] = evaluation.group_values(part.column(column))
-    found = []
-    for name, values in groups.items():
-        rows = evaluation.slice_metrics(trust.labels, trust.probabilities, values)
-        left_out = len(part) - sum(row["num_examples"] for row in rows)
-        found.append({"name": name, "groups": rows, "num_left_out": left_out})
-    return found
-
-
 def _explain(
-    work: _Work, trust: Trust, most: tuple[int, float], notes: list[str]
-) -> list[dict[str, Any]]:
-    """Explain why the surest mistakes were predicted."""
+    work: Work,
+    trust: Trust,
+    predictions: Any,
+    most: tuple[int, float],
+    notes: list[str],
+) -> None:
+    """Explain the worst mistakes, as many as the time allows."""
+    limit, seconds = most
+    options = work.task.find_options(work.model)
+    puzzles = work.task.judge.find_puzzles(
+        work.part, predictions, work.names, **options
+    )
+    wanted = puzzles[:limit]
+    if not wanted:
+        return
     from kbert.explaining import explain
 
     texts, pairs = work.part.texts, work.part.text_pairs
     found: list[dict[str, Any]] = []
-    limit, seconds = most
-    wanted = _find_surest(work, trust)[:limit]
+    trust.explanations = found
     started = time.perf_counter()
-    for row, column, label_name in wanted:
+    for one in wanted:
         if time.perf_counter() - started > seconds:
             notes.append(
                 f"{len(found)} of {len(wanted)} mistakes are explained: the others "
                 f"would have taken longer than {seconds:g} s. kbert explain does any."
             )
             break
-        pair = None if pairs is None else pairs[row]
-        try:
-            explanation = explain(
-                work.model, texts[row], pair, target=column, steps=_EXPLAIN_STEPS
-            )
-        except (RuntimeError, ValueError) as error:
-            notes.append(f"Mistakes are not explained: {error}")
-            break
-        number = int(work.part.rows[row])
-        found.append({"row": number, "label_name": label_name, **explanation.to_json()})
-    return found
-
-
-def _find_surest(work: _Work, trust: Trust) -> list[tuple[int, int, str]]:
-    """List mistakes from the surest: position, label to explain, what was right."""
-    labels, probabilities = trust.labels, trust.probabilities
-    if labels.ndim == 1:
-        predicted = probabilities.argmax(axis=1)
-        wrong = np.flatnonzero(predicted != labels)
-        order = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
-        names = work.names
-        return [(int(r), int(predicted[r]), names[labels[r]]) for r in order]
-    sureness = np.where((probabilities >= 0.5) != labels, abs(probabilities - 0.5), -1)
-    order = np.argsort(-sureness, axis=None, kind="stable")
-    places = (divmod(int(one), labels.shape[1]) for one in order)
-    return [
-        (row, column, f"{'' if labels[row, column] else 'not '}{work.names[column]}")
-        for row, column in places
-        if sureness[row, column] >= 0
-    ]
-
-
-def _compare(
-    work: _Work, trust: Trust, notes: list[str], num_bootstrap: int, seed: int
-) -> dict[str, Any] | None:
-    try:
-        return evaluation.compare_with_baseline(
-            work.splits, trust.probabilities, num_bootstrap=num_bootstrap, seed=seed
+        pair = None if pairs is None else pairs[one.position]
+        explanation = explain(
+            work.model,
+            texts[one.position],
+            pair,
+            target=one.target,
+            steps=_EXPLAIN_STEPS,
         )
-    except ValueError as error:
-        notes.append(f"There is no baseline: {error}")
-        return None
+        row = int(work.part.rows[one.position])
+        named = {"row": row, "label_name": one.label_name}
+        found.append({**named, **explanation.to_json()})

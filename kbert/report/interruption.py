@@ -16,7 +16,7 @@ def keep_if_interrupted(
     folder: RunFolder,
     progress: "Progress",
     save: Callable[[], None],
-    describe_resuming: Callable[[], str] = str,
+    describe_more: Callable[[], str] = str,
 ) -> Iterator[None]:
     """Save the model as trained so far when the block is interrupted.
 
@@ -26,7 +26,7 @@ def keep_if_interrupted(
         folder: of the run.
         progress: of the training; it knows the model once that trains.
         save: writes `model.keras`, `history.csv` and `config.json`.
-        describe_resuming: says, after saving, how the run goes on; by default nothing.
+        describe_more: says, after saving, what else matters; by default nothing.
 
     Raises:
         KeyboardInterrupt: again, with a sentence that says where the model is.
@@ -44,7 +44,7 @@ def keep_if_interrupted(
             when = f"in epoch {len(progress.epochs) + 1} of {progress.params['epochs']}"
         sentence = (
             f"Stopped {when}; the model as trained so far (model.keras) and its "
-            f"history (history.csv) are in {folder.path}.{describe_resuming()}"
+            f"history (history.csv) are in {folder.path}.{describe_more()}"
         )
         raise KeyboardInterrupt(sentence) from None
     except Exception:

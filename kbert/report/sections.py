@@ -7,6 +7,7 @@ import numpy as np
 
 from kbert.report.run import Run
 from kbert.report.trust_sections import arrange_trust
+from kbert.report.wording import UNBOUNDED
 
 MAX_MATRIX_CLASSES = 12
 MAX_TABLE_CLASSES = 50
@@ -16,12 +17,6 @@ MAX_PANELS = 4
 # What a history has besides metrics.
 NO_METRIC = {"epoch", "seconds", "learning_rate"}
 _HEADLINES = (("accuracy",), ("f1", "f1_macro"), ("roc_auc",), ("log_loss",))
-_UNBOUNDED = {
-    "log_loss",
-    "matthews_correlation",
-    "mean_squared_error",
-    "mean_absolute_error",
-}
 _MISSING: dict[str, Any] = {"value": None, "low": None, "high": None}
 
 
@@ -68,7 +63,7 @@ def _figures(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
             continue
         row = {"name": name, **_MISSING, "note": None, **found, "start": None}
         is_share = row["low"] is not None and row["low"] >= 0
-        if name not in _UNBOUNDED and is_share:
+        if name not in UNBOUNDED and is_share:
             row["start"] = 100 * row["low"]
             row["width"] = 100 * (row["high"] - row["low"])
             row["middle"] = 100 * row["value"]

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 # For plots only: predictions remake them.
 _NOT_WRITTEN = {"labels", "probabilities", "probabilities_before"}
 
@@ -19,18 +17,19 @@ class Trust:
         num_examples: its rows.
         fitted_on: name of the part that temperature and thresholds were fitted on, or
             `None`.
-        labels: int (n,) class ids, or 0/1 (n, num_labels).
+        labels: int (n,) class ids, or 0/1 (n, num_labels); `None` for other tasks.
         probabilities: float, of the model as it is now, calibrated if it could be.
         probabilities_before: before calibration; `None` where there was none.
         calibration: `temperature`, and `before` and `after`, each with
             `expected_calibration_error` and `log_loss`; `None` where there was none.
         thresholds: of the positive class of two, or of each label: `label_name`, `by`,
-            `cost_false_positive`, `cost_false_negative`, `threshold`, and, as
-            `ThresholdCurve.describe` has them, `chosen` and `half` (of the threshold
-            0.5) on `split` and `points` (a curve) on `fitted_on`.
-        slices: `name`, `groups` (as `slice_metrics` returns them) and `num_left_out`
-            (rows of groups too small).
-        confusions: as `find_confusions` returns them.
+            `cost_false_positive`, `cost_false_negative`, `threshold`, `is_used`
+            (whether the model decides by it), and, as `ThresholdCurve.describe` has
+            them, `chosen` and `half` (of the threshold 0.5) on `split` and `points` (a
+            curve) on `fitted_on`.
+        slices: `name`, `figure` (what groups are compared by), `groups` (as
+            `slice_shares` returns them) and `num_left_out` (rows of groups too small).
+        confusions: as `find_confusions` or `find_entity_confusions` returns them.
         explanations: of mistakes: `row`, `label_name` and `Explanation.to_json`.
         baseline: as `compare_with_baseline` returns it, or `None`.
         notes: sentences on what is missing, and why.
@@ -39,9 +38,9 @@ class Trust:
     split: str
     num_examples: int
     fitted_on: str | None = None
-    labels: np.ndarray
-    probabilities: np.ndarray
-    probabilities_before: np.ndarray | None = None
+    labels: Any = None
+    probabilities: Any = None
+    probabilities_before: Any = None
     calibration: Mapping[str, Any] | None = None
     thresholds: Sequence[Mapping[str, Any]] = ()
     slices: Sequence[Mapping[str, Any]] = ()

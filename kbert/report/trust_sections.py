@@ -9,6 +9,7 @@ from kbert.evaluation.temperature import as_decisions
 from kbert.explaining.marking import cut_segments, segment_text
 from kbert.report.run import Run
 from kbert.report.trust import Trust
+from kbert.report.wording import UNBOUNDED
 
 MAX_GROUPS = 20
 MAX_ROWS = 10
@@ -33,7 +34,9 @@ def arrange_trust(run: Run) -> dict[str, Any]:
         "checks": run.checks and [_arrange_check(one) for one in run.checks],
         "warning": trust.warning if trust else None,
         "contents": _list_contents(run),
-        "threshold_tables": [_thin(one) for one in trust.thresholds] if trust else [],
+        "threshold_tables": [_thin(one, trust) for one in trust.thresholds]
+        if trust
+        else [],
         "slices": [_arrange_slice(one) for one in trust.slices] if trust else [],
         "explanations": [arrange_explanation(one) for one in trust.explanations]
         if trust
@@ -105,29 +108,39 @@ def _name_row(row: Any) -> str:
     return str(row)
 
 
-def _thin(found: Mapping[str, Any]) -> dict[str, Any]:
+def _thin(found: Mapping[str, Any], trust: Trust) -> dict[str, Any]:
     """Take the points of a table: about every .05, and the chosen one."""
-    points = found["points"]
+    points = [{"accuracy": None, **point} for point in found["points"]]
     where = np.array([point["threshold"] for point in points])
     wanted = [*np.linspace(0.05, 0.95, _NUM_THRESHOLDS), found["threshold"]]
     kept = sorted({int(np.abs(where - one).argmin()) for one in wanted})
     chosen = int(np.abs(where - found["threshold"]).argmin())
     return {
+        "is_used": np.ndim(trust.labels) == 2,  # as in reports that do not say
         **found,
+        "chosen": {"accuracy": None, **found["chosen"]},
+        "half": {"accuracy": None, **found["half"]},
         "points": [{**points[i], "is_chosen": i == chosen} for i in kept],
     }
 
 
 def _arrange_slice(found: Mapping[str, Any]) -> dict[str, Any]:
-    groups = list(found["groups"])
+    """Take the worst groups, with their intervals as shares of a line."""
+    groups, name = list(found["groups"]), found.get("figure", "accuracy")
+    is_error = name in UNBOUNDED
+    highest = max((group[name]["high"] for group in groups), default=1.0)
+    scale = (highest or 1.0) if is_error else 1
     return {
         **found,
+        "figure": name,
+        "is_error": is_error,
+        "scale": float(f"{scale:.3g}"),
         "groups": [
             {
                 **group,
-                "start": 100 * group["accuracy"]["low"],
-                "width": 100 * (group["accuracy"]["high"] - group["accuracy"]["low"]),
-                "middle": 100 * group["accuracy"]["value"],
+                "start": 100 * group[name]["low"] / scale,
+                "width": 100 * (group[name]["high"] - group[name]["low"]) / scale,
+                "middle": 100 * group[name]["value"] / scale,
             }
             for group in groups[:MAX_GROUPS]
         ],

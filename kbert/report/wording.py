@@ -30,6 +30,13 @@ METRIC_NAMES = {
     "mean_squared_error": "mean squared error",
     "mean_absolute_error": "mean absolute error",
 }
+# Figures that are no share of a whole.
+UNBOUNDED = {
+    "log_loss",
+    "matthews_correlation",
+    "mean_squared_error",
+    "mean_absolute_error",
+}
 _NOTHING = "–"
 # Format characters that reorder or hide what follows; joiners and direction marks,
 # which honest texts need, are left alone.

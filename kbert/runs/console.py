@@ -5,14 +5,17 @@ import logging
 from collections.abc import Iterator
 
 from kbert.callbacks import format_seconds
+from kbert.data.findings import KINDS
 from kbert.presets import count_parameters
 from kbert.report.wording import figure, metric_name
 from kbert.runs.plan import Plan
 from kbert.runs.trained import MODEL_FILE, REPORT_FILE, TrainedRun
+from kbert.runs.trust import Checks
 
 _PARTS = {"train": "to train on", "validation": "to validate with", "test": "to test"}
 _LISTED_NAMES = 10
 _CUT = " were cut to "
+_MANY_ROWS = 10_000
 
 
 @contextlib.contextmanager
@@ -73,6 +76,37 @@ def _describe_epochs(plan: Plan) -> str:
     return f"at most {epochs} epochs (ends after {patience} without a better one)"
 
 
+def say_checking(plan: Plan) -> None:
+    """Say that data are being checked, where they are so many that one waits.
+
+    Args:
+        plan: what is trained.
+    """
+    num_rows = sum(map(len, plan.splits.parts.values()))
+    if num_rows >= _MANY_ROWS:
+        print(f"Checking  {num_rows:,} rows for what is wrong with them", flush=True)
+
+
+def say_checks(checks: Checks) -> None:
+    """Say what is wrong with the data, before time is spent on them.
+
+    Args:
+        checks: as `check_data` returns them.
+    """
+    found = [] if checks.found is None else checks.found.findings
+    worse = [one for one in found if one.severity != "note"]
+    # Those of the same name were said when the data were read.
+    for finding in worse:
+        if finding.kind not in KINDS:
+            print(f"Found     {finding.sentence}")
+    num_notes = len(found) - len(worse)
+    if num_notes:
+        what = "more finding is" if num_notes == 1 else "more findings are"
+        print(f"Found     {num_notes} {what} worth a note; the report names all rows.")
+    for note in checks.notes:
+        print(f"Note      {note}", flush=True)
+
+
 def summarise(run: TrainedRun) -> None:
     """Print the result and where everything is.
 
@@ -88,6 +122,12 @@ def summarise(run: TrainedRun) -> None:
                 ends = f" ({figure(row['low'])} to {figure(row['high'])})"
             shown.append(f"{metric_name(name)} {figure(row['value'])}{ends}")
     trust = run.report.get("trust") or {}
+    for one in trust.get("thresholds") or ():
+        if one["is_used"] and run.task.balances:
+            print(
+                f"Decides   {one['label_name']!r} from a probability of "
+                f"{one['threshold']:.3f} upwards"
+            )
     if trust.get("warning"):
         print(f"Warning   {trust['warning']}")
     epochs = len(run.report["history"])

@@ -1,10 +1,14 @@
 """Measure a trained model on labelled texts that it has not seen."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
+from kbert.runs.seen import describe_seen
 from kbert.runs.trained import Figures, TrainedRun, load_run
+
+_logger = logging.getLogger("kbert")
 
 
 def evaluate(
@@ -19,6 +23,8 @@ def evaluate(
     **reading: Any,
 ) -> Figures:
     """Measure a trained model on labelled texts.
+
+    If it was trained on some of them, a warning says so.
 
     Args:
         run: folder that `train` wrote, or what it returned.
@@ -47,4 +53,7 @@ def evaluate(
     options = run.task.find_options(run.model)
     metrics = run.task.measure(part, predictions, run.label_names, **options)
     name = Path(source).name if isinstance(source, str | os.PathLike) else "the data"
+    seen = describe_seen(run.path, part, name)
+    if seen is not None:
+        _logger.warning("%s", seen)
     return Figures(metrics, run.task.headlines, name)

@@ -14,7 +14,7 @@ from kbert.presets import EMBEDDED_PRESET, count_parameters
 from kbert.report.plain import to_plain
 from kbert.runs.plan import Plan
 from kbert.runs.trained import TrainedRun
-from kbert.runs.trust import check_data
+from kbert.runs.trust import Checks, examine_model
 
 if TYPE_CHECKING:
     from kbert.models import Model
@@ -29,9 +29,12 @@ def write_outcome(
     folder: report.RunFolder,
     epochs: Sequence[Mapping[str, Any]],
     started: float,
-    trust: report.Trust | None = None,
+    trust: report.Trust | None,
+    checks: Checks,
 ) -> TrainedRun:
     """Measure a trained model and write everything about it into its folder.
+
+    Predictions and figures are written before the model is examined any further.
 
     Args:
         plan: what was trained.
@@ -39,25 +42,26 @@ def write_outcome(
         folder: of the run.
         epochs: a dict an epoch, as `Progress` remembers them.
         started: `time.perf_counter` when the run began.
-        trust: as `assess_model` returns it.
+        trust: as `settle_model` returns it.
+        checks: as `check_data` returns them.
 
     Returns:
         The run.
     """
     part = plan.splits.parts[plan.split]
-    if trust is not None and trust.split == plan.split:
+    if trust is not None and trust.probabilities is not None:
         predictions = np.asarray(trust.probabilities, np.float32)
     else:
         predictions = plan.task.predict(model, part)
     folder.write_csv(PREDICTIONS_FILE, _tabulate(plan, model, part, predictions))
     run = _build_run(plan, model, epochs, part, predictions)
-    run.trust = trust
-    run.checks, unchecked = check_data(plan, model)
-    run.data = {**run.data, "sentences": [*run.data["sentences"], *unchecked]}
-    run.seconds = {
-        "train": sum(epoch["seconds"] for epoch in epochs),
-        "total": time.perf_counter() - started,
-    }
+    run.trust, run.checks = trust, checks.to_json()
+    run.data = {**run.data, "sentences": [*run.data["sentences"], *checks.notes]}
+    run.seconds = {"train": sum(epoch["seconds"] for epoch in epochs)}
+    folder.write_json("report.json", run.to_json())
+    if trust is not None:
+        examine_model(plan, model, trust, predictions)
+    run.seconds = {**run.seconds, "total": time.perf_counter() - started}
     report.write_report(folder, run)
     return TrainedRun(folder.path, run.config, run.to_json(), model)
 
@@ -73,6 +77,7 @@ def _build_run(
     max_length = plan.settings.max_length
     encoded = _encode(plan, model)
     data = report.describe_data(splits, encoded.truncation, max_length=max_length)
+    options = task.find_options(model)
     lengths, counts = np.unique(encoded.full_lengths, return_counts=True)
     counted = zip(lengths.tolist(), counts.tolist(), strict=True)
     data[LENGTH_COUNTS] = {str(length): count for length, count in counted}
@@ -91,12 +96,10 @@ def _build_run(
         seed=plan.request.seed,
         config=describe_plan(plan, model),
         history=epochs,
-        metrics=task.measure(
-            part, predictions, splits.label_names, **task.find_options(model)
-        ),
+        metrics=task.measure(part, predictions, splits.label_names, **options),
         notices=plan.notices,
         label_names=splits.label_names,
-        mistakes=task.find_mistakes(part, predictions, splits.label_names),
+        mistakes=task.find_mistakes(part, predictions, splits.label_names, **options),
         pictures=task.pictures,
         headlines=task.headlines,
         labels=part.labels if task.pictures else None,
@@ -162,6 +165,7 @@ def describe_plan(plan: Plan, model: "Model") -> dict[str, Any]:
         **_describe_windows(model),
         "slices": list(plan.slices) or None,
         "check_labels": plan.check_labels or None,
+        **_describe_threshold(plan),
         "freeze": plan.frozen,
         "class_weight": plan.class_weight,
         "precision": str(model.backbone.compute_precision).split(".")[-1],
@@ -180,6 +184,13 @@ def _describe_windows(model: "Model") -> dict[str, Any]:
         "window_pooling": model.get_layer("window_pooling").mode,
         "max_windows": windows.most,
     }
+
+
+def _describe_threshold(plan: Plan) -> dict[str, Any]:
+    """Return what was asked for, under the names of the flags."""
+    rule = plan.threshold
+    costs = rule.costs if rule is not None and rule.by == "cost" else {}
+    return {"threshold": None if rule is None else rule.by, **costs}
 
 
 def _describe_source(source: Any) -> Any:
@@ -259,6 +270,7 @@ def write_command(plan: Plan) -> str:
         "freeze": plan.frozen,
         "long-text": plan.long_text,
         **plan.windows,
+        **_describe_threshold(plan),
         "precision": None if plan.precision == "auto" else plan.precision,
         "seed": request.seed,
     }

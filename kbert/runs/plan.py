@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kbert.evaluation import ThresholdRule
 from kbert.long_texts import resolve_windows
 from kbert.presets import EMBEDDED_PRESET, load_preset
 from kbert.runs.defaults import Settings, choose_counted, choose_settings, choose_share
+from kbert.runs.thresholds import check_rows, check_task
 from kbert.tasks import Request, Task, find_task, guess_task
 from kbert.tasks.columns import complete, look
 from kbert.tasks.guess import guess_by_format
@@ -39,6 +41,7 @@ class Plan:
         notices: sentences that head the report.
         check_labels: whether labels that are likely wrong are looked for first.
         label_errors: what was found then.
+        threshold: how thresholds are chosen; `None`: as usual.
     """
 
     task: Task
@@ -56,6 +59,7 @@ class Plan:
     notices: tuple[str, ...]
     check_labels: bool = False
     label_errors: "Finding | None" = None
+    threshold: ThresholdRule | None = None
 
     @property
     def split(self) -> str:
@@ -89,6 +93,7 @@ def build_plan(
     chosen: Mapping[str, Any],
     windows: Mapping[str, Any] | None = None,
     check_labels: bool = False,
+    threshold: ThresholdRule | None = None,
 ) -> Plan:
     """Read the data and decide what the user has left open.
 
@@ -105,6 +110,7 @@ def build_plan(
         chosen: fields of `Settings` that the user has set; `None` is unset.
         windows: settings of `kbert.build_classifier` for windows, likewise.
         check_labels: whether labels that are likely wrong are looked for first.
+        threshold: how thresholds are chosen; `None`: as usual.
 
     Returns:
         The plan.
@@ -123,8 +129,10 @@ def build_plan(
             f"check_labels (--check-labels) is for classes; the task {found_task.name} "
             "has none. Leave it out."
         )
+    check_task(threshold, found_task)
     encoder = load_preset(EMBEDDED_PRESET if preset is None else preset)
     splits = found_task.load(request)
+    check_rows(threshold, found_task, splits)
     plan = Plan(
         task=found_task,
         request=request,
@@ -137,6 +145,7 @@ def build_plan(
         long_text=long_text,
         windows=windows,
         slices=tuple(slices),
+        threshold=threshold,
         findings=tuple(findings),
         notices=(),
         check_labels=check_labels,
@@ -163,10 +172,10 @@ def _check_options(
             f"class_weight (--class-weight) is for classes; the task {task.name} "
             f"has none. Leave it out."
         )
-    if slices and not task.has_trust:
+    if slices and not task.has_columns:
         raise ValueError(
-            f"slices (--slice) are for classes and labels; the task {task.name} "
-            "has none. Leave them out."
+            f"slices (--slice) name columns of a table; the task {task.name} has none. "
+            "Leave them out."
         )
     if long_text is not None and long_text not in task.long_texts:
         can = ", ".join(task.long_texts)

@@ -70,20 +70,23 @@ def _read_run(run: TrainedRun) -> Run:
         lengths=lengths if counts else None,
     )
     trust = run.report.get("trust")
-    if run.task.pictures or trust:
+    labels = predictions = None
+    if run.task.pictures or (trust and run.task.judge.has_probabilities):
         labels, predictions = _read_predictions(run)
-        if run.task.pictures:
-            rebuilt.labels, rebuilt.probabilities = labels, predictions
-        if trust:
-            rebuilt.trust = _read_trust(trust, labels, predictions)
+    if run.task.pictures:
+        rebuilt.labels, rebuilt.probabilities = labels, predictions
+    if trust:
+        rebuilt.trust = _read_trust(trust, labels, predictions)
     return rebuilt
 
 
 def _read_trust(
-    found: Mapping[str, Any], labels: np.ndarray, probabilities: np.ndarray
+    found: Mapping[str, Any],
+    labels: np.ndarray | None,
+    probabilities: np.ndarray | None,
 ) -> Trust:
     before = None
-    if found.get("calibration"):
+    if found.get("calibration") and labels is not None:
         before = scale_probabilities(
             probabilities,
             1 / found["calibration"]["temperature"],

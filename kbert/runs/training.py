@@ -9,6 +9,7 @@ from kbert.report import RunFolder
 from kbert.report.interruption import keep_if_interrupted
 from kbert.runs.label_check import find_label_errors
 from kbert.runs.plan import ALL, Plan, build_plan
+from kbert.runs.thresholds import read_threshold
 from kbert.runs.trained import TrainedRun
 from kbert.tasks import Request
 from kbert.tasks.task import PAIRED
@@ -46,6 +47,9 @@ def train(
     max_windows: int | None = None,
     slices: Sequence[str] = (),
     check_labels: bool = False,
+    threshold: str | float | None = None,
+    cost_false_positive: float | None = None,
+    cost_false_negative: float | None = None,
     **reading: Any,
 ) -> TrainedRun:
     """Train a model on labelled texts, measure it and write its run folder.
@@ -84,6 +88,12 @@ def train(
         slices: columns whose values the report measures one by one.
         check_labels: rank training rows by how likely their label is wrong, as
             `kbert.inspect` does, before training.
+        threshold: from which probability a text is of the second of two classes, or
+            has a label: a number in (0, 1), or what it is chosen by on the validation
+            rows: `f1`, `accuracy` or `cost`. `None`: the likelier class, and for each
+            label by F1.
+        cost_false_positive: of what is wrongly called so, for `cost`; else 1.
+        cost_false_negative: of what is passed over, in the same unit; else 1.
         **reading: further arguments of `kbert.load_splits`, such as `delimiter`.
 
     Returns:
@@ -104,6 +114,7 @@ def train(
     from kbert.runs import console
 
     started = time.perf_counter()
+    rule = read_threshold(threshold, cost_false_positive, cost_false_negative)
     RunFolder.check(out)
     request = Request(
         source=source,
@@ -131,6 +142,7 @@ def train(
         },
         slices=slices,
         check_labels=check_labels,
+        threshold=rule,
         chosen={
             "epochs": epochs,
             "batch_size": batch_size,
@@ -148,7 +160,7 @@ def train(
 def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
     from kbert.callbacks import Progress
     from kbert.runs import console, outcome
-    from kbert.runs.trust import assess_model
+    from kbert.runs.trust import check_data, settle_model
 
     progress = Progress(num_texts=len(plan.splits.train))
     finishing = _Finishing(plan)
@@ -157,14 +169,21 @@ def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
         finishing.run(progress.model)
         _save(plan, folder, progress)
 
-    with console.saying_cuts_once(), keep_if_interrupted(folder, progress, save):
+    with (
+        console.saying_cuts_once(),
+        keep_if_interrupted(folder, progress, save, finishing.describe_missing),
+    ):
         model = build_model(plan)
+        console.say_checking(plan)
+        checks = check_data(plan, model)
+        console.say_checks(checks)
         fit(plan, model, progress)
         finishing.run(model)
-        trust = assess_model(plan, model)
+        trust = settle_model(plan, model)
+        finishing.is_settled = True
         _save(plan, folder, progress)
         run = outcome.write_outcome(
-            plan, model, folder, progress.epochs, started, trust
+            plan, model, folder, progress.epochs, started, trust, checks
         )
     console.summarise(run)
     return run
@@ -173,12 +192,22 @@ def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
 class _Finishing:
     """The task's last step, which each model gets once, whole and before it is saved.
 
+    Attributes:
+        is_settled: whether it has the threshold that was asked for, if any was.
+
     Args:
         plan: what is trained.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._is_done = plan, False
+        self.is_settled = plan.threshold is None
+
+    def describe_missing(self) -> str:
+        """Say what a model that is saved now lacks, with a space before it."""
+        if self.is_settled:
+            return ""
+        return " The threshold that was asked for is not in it."
 
     def run(self, model: "Model") -> None:
         """Finish a model, unless that is done."""
@@ -191,10 +220,12 @@ class _Finishing:
 def _save(plan: Plan, folder: RunFolder, progress: "Progress") -> None:
     """Write what `load_run` needs, before anything else can fail."""
     from kbert.runs.outcome import describe_plan
+    from kbert.runs.seen import write_seen
 
     config = {"recipe": plan.task.name, **describe_plan(plan, progress.model)}
     folder.write_json("config.json", config)  # first: no model is without it
     folder.save_model(progress.model)
+    write_seen(folder, plan.splits.train)
     folder.write_csv("history.csv", progress.epochs)
 
 

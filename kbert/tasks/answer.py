@@ -16,6 +16,7 @@ from kbert.tasks.answer_data import (
     load_questions,
     read_questions,
 )
+from kbert.tasks.answer_judge import AnswerJudge
 from kbert.tasks.parts import TaskSplits, find_sources
 from kbert.tasks.task import NUM_MISTAKES, Request, Task
 
@@ -58,6 +59,7 @@ class AnswerQuestions(Task):
     mode = "max"
     headlines = ("exact_match", "f1")
     inputs = (("question",), ("context",))
+    judge = AnswerJudge()
 
     def load(self, request: Request) -> TaskSplits:
         """Read, check and split questions; see `load_questions`."""
@@ -201,6 +203,7 @@ class AnswerQuestions(Task):
         part: Questions,
         predictions: Sequence[Answer],
         label_names: Sequence[str] = (),
+        thresholds: Any = None,
     ) -> list[dict[str, Any]]:
         """Return the wrong answers that the model was surest of."""
         found: list[dict[str, Any]] = []

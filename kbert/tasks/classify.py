@@ -7,10 +7,13 @@ import numpy as np
 
 from kbert import evaluation
 from kbert.long_texts import LONG_TEXTS
+from kbert.tasks.judge import LabelJudge
 from kbert.tasks.table_task import TableTask
 
 if TYPE_CHECKING:
     from kbert.models import Model
+
+_THRESHOLD = "threshold"
 
 
 class Classify(TableTask):
@@ -24,7 +27,7 @@ class Classify(TableTask):
     headlines = ("accuracy", "f1", "f1_macro", "roc_auc", "log_loss")
     pictures = ("reliability", "precision_recall")
     balances = True
-    has_trust = True
+    judge = LabelJudge()
     long_texts = LONG_TEXTS
 
     def describe_head(
@@ -39,12 +42,22 @@ class Classify(TableTask):
         model.compile(optimizer, loss, metrics=["accuracy"])
 
     def measure(
-        self, part: Any, predictions: Any, label_names: Sequence[str]
+        self,
+        part: Any,
+        predictions: Any,
+        label_names: Sequence[str],
+        thresholds: float | None = None,
     ) -> dict[str, Any]:
         """Return what `evaluation.compute_metrics` does."""
-        return evaluation.compute_metrics(part.labels, predictions, label_names)
+        return evaluation.compute_metrics(
+            part.labels, predictions, label_names, threshold=thresholds
+        )
 
-    def find_mistakes(self, part, predictions, label_names):
+    def find_options(self, model: "Model") -> dict[str, Any]:
+        """Return the threshold of the second of two classes, where one was chosen."""
+        return {"thresholds": model.metadata.get(_THRESHOLD)}
+
+    def find_mistakes(self, part, predictions, label_names, thresholds=None):
         """Return the mistakes that the model was surest of."""
         return evaluation.find_mistakes(
             part.labels,
@@ -53,6 +66,7 @@ class Classify(TableTask):
             label_names,
             text_pairs=part.text_pairs,
             rows=part.rows,
+            threshold=thresholds,
         )
 
     def tabulate(
@@ -60,7 +74,7 @@ class Classify(TableTask):
     ) -> dict[str, list[Any]]:
         """Return `label`, its `probability`, and `probability_<label>` for each."""
         names = model.label_names or ()
-        chosen = predictions.argmax(axis=1)  # what the figures count, whatever else
+        chosen = evaluation.decide(predictions, model.metadata.get(_THRESHOLD))
         columns: dict[str, list[Any]] = {
             "label": [names[label] for label in chosen],
             "probability": predictions[np.arange(len(chosen)), chosen].tolist(),

@@ -8,6 +8,7 @@ import numpy as np
 from kbert import evaluation
 from kbert.data.values import choose_separator
 from kbert.tasks.heads import build_head
+from kbert.tasks.judge import SeveralJudge
 from kbert.tasks.table_task import TableTask
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Multilabel(TableTask):
     mode = "min"
     headlines = ("f1_micro", "f1_macro", "ranking_precision", "subset_accuracy")
     long_texts = ("truncate", "head-tail")
-    has_trust = True
+    judge = SeveralJudge()
 
     def describe_head(
         self, label_names: Sequence[str], dropout: float

@@ -7,6 +7,7 @@ import numpy as np
 
 from kbert import evaluation
 from kbert.tasks.heads import build_head
+from kbert.tasks.judge import ScoreJudge
 from kbert.tasks.table_task import TableTask
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Regress(TableTask):
     headlines = ("pearson", "spearman", "mean_squared_error", "mean_absolute_error")
     pictures = ("scores",)
     long_texts = ("truncate", "head-tail")
+    judge = ScoreJudge()
 
     def describe_head(
         self, label_names: Sequence[str], dropout: float
@@ -76,6 +78,16 @@ class Regress(TableTask):
     ) -> dict[str, Any]:
         """Return what `evaluation.compute_score_metrics` does."""
         return evaluation.compute_score_metrics(part.labels, predictions)
+
+    def find_mistakes(self, part, predictions, label_names=(), thresholds=None):
+        """Return the rows with the largest errors."""
+        return evaluation.find_largest_errors(
+            part.labels,
+            predictions,
+            part.texts,
+            text_pairs=part.text_pairs,
+            rows=part.rows,
+        )
 
     def name_labels(self, part: Any, label_names: Sequence[str]) -> list[float]:
         """Return the scores."""

@@ -20,6 +20,7 @@ from kbert.tasks.tag_data import (
     load_sentences,
     read_sentences,
 )
+from kbert.tasks.tag_judge import TagJudge
 from kbert.tasks.task import NUM_MISTAKES, Request, Task
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class Tag(Task):
     headlines = ("f1", "precision", "recall", "accuracy")
     inputs = (("tokens", "words", "text"),)
     is_nested = True
+    judge = TagJudge()
 
     def load(self, request: Request) -> TaskSplits:
         """Read, check and split tagged sentences; see `load_sentences`."""
@@ -258,6 +260,7 @@ class Tag(Task):
         part: Sentences,
         predictions: Sequence[TaggedText],
         label_names: Sequence[str],
+        thresholds: Any = None,
     ) -> list[dict[str, Any]]:
         """Return sentences with wrong entities, the surest first."""
         named = replace(part, label_names=tuple(label_names))

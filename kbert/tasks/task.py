@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kbert.data.folders import find_parts
+from kbert.tasks.judge import Judge
 
 if TYPE_CHECKING:
     import keras
@@ -87,7 +88,7 @@ class Task(ABC):
         has_columns: whether its data are tables, whose columns
             `kbert.tasks.columns` finds.
         long_texts: ways to read texts longer than the maximum that can be chosen.
-        has_trust: whether `kbert.report.assess` can say how far to trust its models.
+        judge: says how far to trust its models' predictions.
         inputs: names that the columns of a text have where none are named; of
             several parts those of each.
         is_nested: whether predictions hold lists, which a CSV file has no form for.
@@ -102,7 +103,7 @@ class Task(ABC):
     balances: ClassVar[bool] = False
     has_columns: ClassVar[bool] = False
     long_texts: ClassVar[tuple[str, ...]] = ()
-    has_trust: ClassVar[bool] = False
+    judge: ClassVar[Judge]
     inputs: ClassVar[tuple[tuple[str, ...], ...]] = (("text",),)
     is_nested: ClassVar[bool] = False
 
@@ -280,18 +281,24 @@ class Task(ABC):
         """
 
     def find_options(self, model: "Model") -> dict[str, Any]:
-        """Find what `measure` has to know of a model, such as thresholds.
+        """Find what those who measure a model have to know of it.
 
         Args:
             model: trained.
 
         Returns:
-            Further arguments of `measure`; none unless the task has some.
+            Further arguments of `measure`, `find_mistakes` and the judge: none, or
+            `thresholds`, a number for the second of two classes or one for each label;
+            `None` where there are none.
         """
         return {}
 
     def find_mistakes(
-        self, part: Any, predictions: Any, label_names: Sequence[str]
+        self,
+        part: Any,
+        predictions: Any,
+        label_names: Sequence[str],
+        thresholds: Any = None,
     ) -> list[dict[str, Any]]:
         """Find the rows that a report shows among the mistakes.
 
@@ -299,6 +306,7 @@ class Task(ABC):
             part: labelled rows.
             predictions: as `predict` returns them.
             label_names: names of the label ids.
+            thresholds: of the model; see `find_options`.
 
         Returns:
             Rows as `evaluation.find_mistakes` makes them; none unless the task does.

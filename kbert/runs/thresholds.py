@@ -1,0 +1,95 @@
+"""From which probability a model decides: what a user may ask for."""
+
+import contextlib
+from typing import Any
+
+from kbert.evaluation import ThresholdRule
+from kbert.tasks import Task
+
+
+def read_threshold(
+    threshold: str | float | None,
+    cost_false_positive: float | None,
+    cost_false_negative: float | None,
+) -> ThresholdRule | None:
+    """Read how thresholds are to be chosen.
+
+    Args:
+        threshold: `f1`, `accuracy`, `cost`, a number in (0, 1) or its digits; `None`
+            asks for none.
+        cost_false_positive: for `cost`; `None`: 1, if the other is given.
+        cost_false_negative: likewise.
+
+    Returns:
+        The rule, or `None`.
+
+    Raises:
+        ValueError: they do not fit each other, or are none of these.
+    """
+    costs = {
+        "cost_false_positive": cost_false_positive,
+        "cost_false_negative": cost_false_negative,
+    }
+    given = {name: value for name, value in costs.items() if value is not None}
+    if threshold == "cost" and not given:
+        raise ValueError(
+            "threshold 'cost' (--threshold cost) weighs one kind of mistake against "
+            "the other: pass cost_false_positive or cost_false_negative "
+            "(--cost-false-positive, --cost-false-negative); one left out is 1."
+        )
+    if given and threshold != "cost":
+        name = next(iter(given))
+        raise ValueError(
+            f"{name} (--{name.replace('_', '-')}) is for threshold 'cost' (--threshold "
+            f"cost), which was not asked for; pass both, or neither."
+        )
+    if threshold is None:
+        return None
+    by: Any = threshold
+    if isinstance(threshold, str):
+        with contextlib.suppress(ValueError):
+            by = float(threshold)
+    return ThresholdRule(by, **given)
+
+
+def check_task(rule: ThresholdRule | None, task: Task) -> None:
+    """Refuse a threshold for a task that decides without any.
+
+    Args:
+        rule: that was asked for, or `None`.
+        task: of the model.
+
+    Raises:
+        ValueError: the task has none.
+    """
+    if rule is not None and not task.judge.has_probabilities:
+        raise ValueError(
+            "threshold (--threshold) is for two classes and for labels; the task "
+            f"{task.name} decides without one. Leave it out."
+        )
+
+
+def check_rows(rule: ThresholdRule | None, task: Task, splits: Any) -> None:
+    """Refuse a threshold for data that give none.
+
+    Args:
+        rule: that was asked for, or `None`.
+        task: of the model; it has thresholds.
+        splits: its data.
+
+    Raises:
+        ValueError: there are more than two classes, or no validation rows.
+    """
+    if rule is None:
+        return
+    names = splits.label_names
+    if task.balances and len(names) != 2:
+        raise ValueError(
+            f"threshold (--threshold) is for two classes; these are {len(names):,}. "
+            "Leave it out: the likeliest class is taken."
+        )
+    if splits.validation is None or splits.validation.labels is None:
+        raise ValueError(
+            "threshold (--threshold) needs validation rows to choose and to measure "
+            "it on, and there are none; give validation (--validation) a share."
+        )
