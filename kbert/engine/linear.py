@@ -123,9 +123,7 @@ def _differentiate(linear, x, gradient, parts, wanted):
     if not any(wanted):
         return [None] * len(wanted)
     widths = [bias.numel() for _, bias in linear.layers]
-    # Summed in float32 and rounded once, as the products are. Asked for a float32
-    # result torch would first write the whole gradient out in float32.
-    d_biases = gradient.sum(0).float().split(widths)
+    d_biases = _sum_rows(gradient).split(widths)
     d_kernels = [x.t() @ part for part in parts]
     if len(d_kernels) < len(widths):
         d_kernels = d_kernels[0].split(widths, 1)
@@ -140,3 +138,12 @@ def _differentiate(linear, x, gradient, parts, wanted):
         result if needed else None
         for result, needed in zip(results, wanted, strict=True)
     ]
+
+
+def _sum_rows(gradient: torch.Tensor) -> torch.Tensor:
+    """Sum over the tokens, float32."""
+    if gradient.dtype == torch.bfloat16 and gradient.device.type == "cpu":
+        # Asked for a float32 result, torch writes the whole gradient out in float32
+        # first. This adds in float32 too and rounds once, as the products do.
+        return gradient.sum(0).float()
+    return gradient.sum(0, dtype=torch.float32)  # of float16 it could overflow
