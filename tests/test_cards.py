@@ -16,6 +16,7 @@ from kbert.recipes import (
     comparison,
     console,
     lessons,
+    mrpc,
     records,
     running,
     tweets,
@@ -127,13 +128,33 @@ def test_only_trials_set_the_same_way_are_averaged():
 
 def test_a_records_name_says_what_was_run():
     found = make_record(
-        "none", 43, flags="--limit 200 --epochs 1 --as-documented", limit=200
+        "none",
+        43,
+        flags="--limit 200 --epochs 1 --as-documented",
+        limit=200,
+        as_documented=True,
     )
     assert records.name_record(EXPERIMENT, found) == (
         f"tweets-none-{EMBEDDED}-documented-limit200-epochs1-seed43"
     )
     gpu = found | {"device": {**found["device"], "kind": "cuda"}}
     assert records.name_record(EXPERIMENT, gpu).endswith("-epochs1-cuda-seed43")
+
+
+def test_a_variant_without_defects_is_the_same_as_documented():
+    def make(seed, variant, **more):
+        found = make_record(seed=seed, **more)
+        return found | {"recipe": "mrpc", "variant": variant}
+
+    told = {"flags": "--as-documented", "as_documented": True}
+    plain = [make(42, "learning_rate"), make(43, "learning_rate", **told)]
+    assert len(comparison.compare(mrpc.EXPERIMENT, plain)) == 1
+    one, other = (records.name_row(mrpc.EXPERIMENT, record) for record in plain)
+    assert one == other
+    chained = [make(42, "epochs"), make(43, "epochs", **told)]
+    assert len(comparison.compare(mrpc.EXPERIMENT, chained)) == 2
+    one, other = (records.name_row(mrpc.EXPERIMENT, record) for record in chained)
+    assert other == f"{one}-documented"
 
 
 def test_what_differs_from_the_document_is_said_in_words():

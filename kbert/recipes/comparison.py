@@ -115,12 +115,10 @@ class Row:
         That a variant's own defect was mended does not set it apart from variants that
         have none; that it was repeated does.
         """
-        first = self.records[0]
-        has_defects = self.experiment.has_defects(self.name)
         return (
             self.is_fallback,
-            first["split"],
-            first["as_documented"] and has_defects,
+            self.records[0]["split"],
+            repeats_defects(self.experiment, self.records[0]),
             *self._describe_means(),
             *self._describe_changes(),
         )
@@ -255,6 +253,20 @@ def read_flags(command: str) -> dict[str, str]:
     return flags
 
 
+def repeats_defects(experiment: Experiment, record: Record) -> bool:
+    """Whether a trial repeated a defect of the document's.
+
+    Args:
+        experiment: what was reproduced.
+        record: of a trial; with `--as-documented` one of a variant without defects is
+            the same as without.
+
+    Returns:
+        Whether it is set apart by that.
+    """
+    return record["as_documented"] and experiment.has_defects(record["variant"])
+
+
 def compare(experiment: Experiment, records: Sequence[Record]) -> list[Row]:
     """Group trials by what was trained.
 
@@ -268,13 +280,15 @@ def compare(experiment: Experiment, records: Sequence[Record]) -> list[Row]:
     order = list(experiment.variants)
     groups: dict[tuple, list] = {}
     for record in records:
-        flags = {k: v for k, v in read_flags(record["command"]).items() if k != "seed"}
+        flags = read_flags(record["command"])
+        for said in ("seed", "as-documented"):
+            flags.pop(said, None)
         key = (
             order.index(record["variant"]),
             record["is_fallback"],
             not record["is_comparable"],
             record["preset"]["name"],
-            record["as_documented"],
+            repeats_defects(experiment, record),
             record["limit"] or 0,
             record["device"]["kind"],
             record["data"]["digest"],

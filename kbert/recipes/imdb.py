@@ -38,11 +38,9 @@ def train(trial: "Trial") -> "Model":
         precision=trial.flags.precision,
     )
     optimizer = kbert.adamw(
-        settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        schedule=settings.schedule,
-        **trial.length,
-    )
+        settings.learning_rate, weight_decay=settings.weight_decay,
+        schedule=settings.schedule, **trial.length,
+    )  # fmt: skip
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     early_stopping = [trial.keep_best("val_loss")] if settings.patience else []
     model.fit(

@@ -76,9 +76,9 @@ def name_row(experiment: Experiment, record: Mapping[str, Any]) -> str:
     """
     parts = [record["recipe"], record["variant"], record["preset"]["name"]]
     flags = comparison.read_flags(record["command"])
-    for said in ("data", "preset", "seed", "device", experiment.flag):
+    for said in ("data", "preset", "seed", "device", "as-documented", experiment.flag):
         flags.pop(said, None)
-    if flags.pop("as-documented", None) is not None:
+    if comparison.repeats_defects(experiment, record):
         parts.append("documented")
     if limit := flags.pop("limit", None):
         parts.append(f"limit{limit}")
