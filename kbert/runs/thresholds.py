@@ -1,10 +1,14 @@
 """From which probability a model decides: what a user may ask for."""
 
 import contextlib
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from kbert.evaluation import ThresholdRule
 from kbert.tasks import Task
+
+if TYPE_CHECKING:
+    from kbert.models import Model
 
 
 def read_threshold(
@@ -52,6 +56,16 @@ def read_threshold(
     return ThresholdRule(by, **given)
 
 
+def has_threshold(task: Task, model: "Model") -> bool:
+    """Return whether a model decides by thresholds that were chosen.
+
+    Args:
+        task: of the model.
+        model: trained.
+    """
+    return task.find_options(model).get("thresholds") is not None
+
+
 def check_task(rule: ThresholdRule | None, task: Task) -> None:
     """Refuse a threshold for a task that decides without any.
 
@@ -93,3 +107,26 @@ def check_rows(rule: ThresholdRule | None, task: Task, splits: Any) -> None:
             "threshold (--threshold) needs validation rows to choose and to measure "
             "it on, and there are none; give validation (--validation) a share."
         )
+
+
+def describe_threshold(
+    rule: ThresholdRule, task: Task, label_names: Sequence[str]
+) -> str:
+    """Say what a model is going to decide by, and which mistake is which.
+
+    Args:
+        rule: that was asked for.
+        task: of the model; it has thresholds.
+        label_names: in id order; of classes two.
+
+    Returns:
+        A part of a sentence.
+    """
+    by = f"{rule.by:g}" if rule.is_fixed else f"by {rule.by}"
+    if not task.balances:
+        return f"{by}, for each label"
+    name = repr(str(label_names[1]))
+    found = f"{by}, from the probability of {name}"
+    if rule.by != "cost":
+        return found
+    return f"{found}; a false positive is a row wrongly called {name}"
