@@ -45,6 +45,7 @@ class Flags:
     threshold: str | None = None
     cost_false_positive: float | None = None  # of one wrongly called so, for cost
     cost_false_negative: float | None = None  # of one passed over, for cost
+    positive: str | None = None  # class to come second of two; else the last by name
     no_stratify: bool = False  # split at random, whatever the labels
     json: bool = False  # print one JSON object with the figures and the folder
     layout: Layout = field(default_factory=Layout)

@@ -2,8 +2,10 @@
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from kbert.data import Split
 from kbert.evaluation import ThresholdRule
 from kbert.tasks import Task
 
@@ -81,6 +83,50 @@ def check_task(rule: ThresholdRule | None, task: Task) -> None:
             "threshold (--threshold) is for two classes and for labels; the task "
             f"{task.name} decides without one. Leave it out."
         )
+
+
+def put_positive_last(positive: Any, task: Task, splits: Any) -> Any:
+    """Order two classes so that the second is the positive one.
+
+    Args:
+        positive: its name; `None` leaves the order as it is.
+        task: of the model.
+        splits: its data.
+
+    Returns:
+        The data, with class ids in that order.
+
+    Raises:
+        ValueError: there are no two classes, or none of that name.
+    """
+    if positive is None:
+        return splits
+    if not task.balances:
+        raise ValueError(
+            f"positive (--positive) names one of two classes; the task {task.name} "
+            "has none. Leave it out."
+        )
+    names = splits.label_names
+    if len(names) != 2:
+        raise ValueError(
+            f"positive (--positive) names one of two classes; these are {len(names):,}."
+            " Leave it out."
+        )
+    if str(positive) not in names:
+        raise ValueError(
+            f"positive (--positive) must be {names[0]!r} or {names[1]!r}, the classes "
+            f"of these data; received {str(positive)!r}."
+        )
+    if str(positive) == names[1]:
+        return splits
+    swapped = {name: _swap(part) for name, part in splits.parts.items()}
+    return replace(splits, label_names=names[::-1], **swapped)
+
+
+def _swap(part: Split) -> Split:
+    if part.labels is None:
+        return part
+    return Split(part.source, part.rows, 1 - part.labels, part.label_names[::-1])
 
 
 def check_rows(rule: ThresholdRule | None, task: Task, splits: Any) -> None:

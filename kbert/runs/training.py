@@ -50,6 +50,7 @@ def train(
     threshold: str | float | None = None,
     cost_false_positive: float | None = None,
     cost_false_negative: float | None = None,
+    positive: str | None = None,
     **reading: Any,
 ) -> TrainedRun:
     """Train a model on labelled texts, measure it and write its run folder.
@@ -94,6 +95,8 @@ def train(
             class, and for each label by F1.
         cost_false_positive: of a row wrongly called so, for `cost`; else 1.
         cost_false_negative: of what is passed over, in the same unit; else 1.
+        positive: name of the class that is to be the second of two; `None`: the last
+            by number or alphabet.
         **reading: further arguments of `kbert.load_splits`, such as `delimiter`.
 
     Returns:
@@ -143,6 +146,7 @@ def train(
         slices=slices,
         check_labels=check_labels,
         threshold=rule,
+        positive=positive,
         chosen={
             "epochs": epochs,
             "batch_size": batch_size,
