@@ -153,6 +153,30 @@ def test_a_threshold_that_cannot_be_chosen_is_missed_aloud(tmp_path, capsys):
     assert run.model.metadata["temperature"] > 0
 
 
+@pytest.mark.slow
+def test_labels_of_a_model_that_is_not_settled_are_given_from_a_half(
+    tmp_path, monkeypatch
+):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kbert.report.settling._choose", stop)
+    with pytest.raises(
+        KeyboardInterrupt, match=r"each label from a probability of 0.5"
+    ):
+        kbert.train(
+            pd.DataFrame(TABLES["multilabel"]),
+            task="multilabel",
+            preset=tiny.build_preset(),
+            out=tmp_path / "a",
+            epochs=1,
+            separator="|",
+        )
+    found = kbert.load_run(tmp_path / "a").predict(TEXTS[:20])
+    is_good = found["label"].fillna("").str.split("|").map(lambda row: "good" in row)
+    assert (is_good == (found["probability_good"] >= 0.5)).all()
+
+
 def test_a_model_is_calibrated_and_has_its_thresholds_or_neither(tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
