@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from kbert.data import Split, Splits, load_split, load_splits
     from kbert.explaining import explain
-    from kbert.exporting import export
+    from kbert.exporting.export import export
     from kbert.inspection import inspect
     from kbert.models import Model, build_classifier, load_backbone, load_model
     from kbert.presets import PresetError, list_presets, load_preset

@@ -446,13 +446,25 @@ def test_a_model_that_is_right_beats_it_and_one_like_it_does_not(splits):
     assert "does not beat the baseline" in found["sentence"]
 
 
-def test_the_bootstrap_is_paired(splits):
+def test_the_bootstrap_is_paired(splits, monkeypatch):
     """Of two models right on the same rows the difference has no width at all."""
-    from kbert.evaluation.baseline import _compare
+    labels = splits.test.labels
+    same = np.eye(2)[labels]
+    monkeypatch.setattr("kbert.evaluation.baseline._classify", lambda *_: same)
+    found = evaluation.compare_with_baseline(splits, same, num_bootstrap=50)
+    accuracy = found["figures"]["accuracy"]
+    assert accuracy["difference"] == {"value": 0, "low": 0, "high": 0}
 
-    labels, probabilities, _ = make_rows(100, 2)
-    found = _compare(labels, probabilities, probabilities, 50, 0)
-    assert found["accuracy"]["difference"] == {"value": 0, "low": 0, "high": 0}
+
+def test_beside_the_baseline_a_model_decides_by_its_threshold(splits):
+    labels = splits.test.labels
+    low = np.where(labels == 1, 0.3, 0.1)
+    probabilities = np.stack([1 - low, low], axis=1)
+    for threshold, expected in ((None, (labels == 0).mean()), (0.2, 1.0)):
+        found = evaluation.compare_with_baseline(
+            splits, probabilities, thresholds=threshold, num_bootstrap=20
+        )
+        assert found["figures"]["accuracy"]["model"] == expected
 
 
 def test_pairs_and_independent_labels_have_a_baseline_too():
@@ -473,6 +485,13 @@ def test_pairs_and_independent_labels_have_a_baseline_too():
     found = evaluation.compare_with_baseline(Parts, probabilities, num_bootstrap=50)
     assert found["split"] == "validation"
     assert found["figures"]["accuracy"]["baseline"] == 1.0
+    # Nothing is given from 0.5, all of it from 0.4.
+    assert found["figures"]["f1_micro"]["model"] == 0
+    assert found["verdict"] == "worse" and "micro F1" in found["sentence"]
+    found = evaluation.compare_with_baseline(
+        Parts, probabilities, thresholds=[0.4] * 3, num_bootstrap=50
+    )
+    assert found["figures"]["f1_micro"]["model"] == pytest.approx(0.8)
 
 
 def test_there_must_be_rows_and_words(splits):

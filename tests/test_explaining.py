@@ -100,6 +100,24 @@ def test_several_labels_and_scores_are_explained():
     assert found.probability is None and "score: " in str(found)
 
 
+def test_what_is_explained_is_what_a_model_predicts_by_its_threshold(models):
+    model = models["bert"]
+    names, probability = model.label_names, float(model.predict([TEXT])[0, 1])
+    for shift, number in ((-1e-3, 1), (1e-3, 0)):
+        model.metadata = {"threshold": probability + shift}
+        found = kbert.explain(model, TEXT)
+        assert found.predicted == found.target == names[number]
+    model.metadata = {}
+    head = keras.layers.Dense(2, activation="sigmoid")
+    labels = tiny.build_model(head=head, compile=False)
+    labels.task = "multilabel"
+    first, second = labels.predict([TEXT])[0].astype(float)
+    labels.metadata = {"thresholds": [first + 1e-3, second - 1e-3]}
+    assert kbert.explain(labels, TEXT).predicted == labels.label_names[1]
+    labels.metadata = {"thresholds": [first - 1e-3, second + 1e-3]}
+    assert kbert.explain(labels, TEXT).predicted == labels.label_names[0]
+
+
 @pytest.mark.parametrize("mode", ["mean", "max"])
 def test_every_window_of_a_text_is_explained(mode):
     windows = {"max_length": 8, "window_overlap": 2, "window_pooling": mode}

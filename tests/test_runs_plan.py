@@ -5,6 +5,7 @@ import pytest
 import tiny
 
 import kbert
+from kbert.evaluation import ThresholdRule
 from kbert.runs import console
 from kbert.runs.label_check import find_label_errors
 from kbert.runs.outcome import describe_plan, write_command
@@ -15,6 +16,8 @@ from kbert.tasks import Request
 
 TEXTS, LABELS = tiny.write_texts(60)
 TABLE = pd.DataFrame({"text": TEXTS, "label": LABELS})
+SCORES = TABLE.assign(label=[n / 7 for n in range(60)])
+THREE = TABLE.assign(label=["a", "b", "c"] * 20)
 PAIRS = TABLE.assign(other=TEXTS[::-1])
 
 
@@ -62,6 +65,35 @@ def test_the_settings_say_when_training_ends_early(capsys):
     assert "Settings  8 epochs, batch" in shown and "better" not in shown
 
 
+def test_the_positive_class_of_two_is_the_one_that_is_asked_for(capsys):
+    frame = TABLE.assign(label=["legit" if n else "fraud" for n in LABELS])
+    rule = {"threshold": ThresholdRule("cost", cost_false_negative=10)}
+    usual = plan(frame, **rule)
+    console.announce(usual)
+    assert "a row wrongly called 'legit'\n" in capsys.readouterr().out
+    asked = plan(frame, positive="fraud", **rule)
+    console.announce(asked)
+    shown = capsys.readouterr().out
+    assert "classify: legit, fraud\n" in shown and "wrongly called 'fraud'\n" in shown
+    for name, part in asked.splits.parts.items():
+        same = usual.splits.parts[name]
+        assert part.texts == same.texts and part.label_names == ("legit", "fraud")
+        assert (part.labels == 1 - same.labels).all()
+    assert "--positive fraud" in write_command(asked)
+    assert build_model(asked).label_names == ("legit", "fraud")
+    # The labels of other files are read by their names.
+    numbers = plan(TABLE, positive="0")
+    request = Request(source=TABLE, label="label", label_names=("1", "0"))
+    assert (numbers.task.read(request).labels == 1 - TABLE["label"]).all()
+    for changes, sentence in (
+        ({"positive": "spam"}, "must be 'fraud' or 'legit', .* received 'spam'"),
+        ({"positive": "x", "task": "regress", "source": SCORES}, "regress has none"),
+        ({"positive": "a", "source": THREE}, "of two classes; these are 3"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            plan(**{"source": frame, **changes})
+
+
 def test_a_model_of_pairs_is_explained_with_both_texts():
     model = build_model(plan(PAIRS, data={"text": "text", "text_pair": "other"}))
     with pytest.raises(
@@ -106,6 +138,5 @@ def test_labels_that_are_likely_wrong_are_said_first_and_are_in_the_report(capsy
 
 
 def test_labels_of_scores_are_not_checked():
-    scores = TABLE.assign(label=[n / 7 for n in range(60)])
     with pytest.raises(ValueError, match="for classes; the task regress has none"):
-        plan(scores, check_labels=True)
+        plan(SCORES, check_labels=True)

@@ -1,5 +1,7 @@
 """What a run says about its data and how far to trust it, and its report anew."""
 
+import contextlib
+import io
 import json
 
 import numpy as np
@@ -24,6 +26,7 @@ TABLES = {
 }
 READING = {"classify": {}, "multilabel": {"separator": "|"}, "regress": {}}
 RULES = {"classify": {"threshold": "cost", "cost_false_negative": 4}}
+SAID: dict[str, io.StringIO] = {}
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +37,19 @@ def runs(tmp_path_factory):
     for name, table in TABLES.items():
         path = folder / f"{name}.csv"
         pd.DataFrame({**table, "source": SOURCE}).to_csv(path, index=False)
-        found[name] = kbert.train(
-            path,
-            task=name,
-            text="text",
-            label="label",
-            preset=tiny.build_preset(),
-            out=folder / name,
-            slices=["source"],
-            **READING[name],
-            **RULES.get(name, {}),
-            **SETTINGS,
-        )
+        with contextlib.redirect_stdout(SAID.setdefault(name, io.StringIO())):
+            found[name] = kbert.train(
+                path,
+                task=name,
+                text="text",
+                label="label",
+                preset=tiny.build_preset(),
+                out=folder / name,
+                slices=["source"],
+                **READING[name],
+                **RULES.get(name, {}),
+                **SETTINGS,
+            )
     return found
 
 
@@ -113,7 +117,77 @@ def test_a_threshold_that_is_asked_for_is_what_everything_goes_by(runs, tmp_path
     )
     assert "This model calls a row" in (run.path / "report.html").read_text("utf-8")
     folder = kbert.export(run, "keras", tmp_path / "out")
-    assert "'good' from a probability of" in (folder / "README.md").read_text("utf-8")
+    card = (folder / "README.md").read_text("utf-8")
+    assert "'good' from a probability of" in card
+    assert "The figures are at this threshold of the probability: `good` from" in card
+    figures = run.report["trust"]["baseline"]["figures"]
+    assert figures["accuracy"]["model"] == pytest.approx(accuracy)
+
+
+def train_classes(out, **changes):
+    """Train for a moment, by cost."""
+    options = {"preset": tiny.build_preset(), "threshold": "cost", "epochs": 1}
+    costs = {"cost_false_negative": 4}
+    return kbert.train(
+        pd.DataFrame(TABLES["classify"]), out=out, **{**options, **costs, **changes}
+    )
+
+
+def test_which_class_is_the_positive_one_is_said_before_training(runs):
+    said = SAID["classify"].getvalue()
+    assert (
+        "Task      classify: bad, good\nThreshold by cost, from the probability of "
+        "'good'; a false positive is a row wrongly called 'good'\n" in said
+    )
+    assert "Threshold" not in SAID["multilabel"].getvalue()
+
+
+@pytest.mark.slow
+def test_a_threshold_that_cannot_be_chosen_is_missed_aloud(tmp_path, capsys):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kbert.report.settling._choose", lambda *_: 1 / 0)
+        run = train_classes(tmp_path / "a")
+    shown = capsys.readouterr().out
+    assert "Warning   The threshold that was asked for could not be chosen" in shown
+    assert "threshold" not in run.model.metadata
+    assert run.model.metadata["temperature"] > 0
+
+
+@pytest.mark.slow
+def test_labels_of_a_model_that_is_not_settled_are_given_from_a_half(
+    tmp_path, monkeypatch
+):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kbert.report.settling._choose", stop)
+    with pytest.raises(
+        KeyboardInterrupt, match=r"each label from a probability of 0.5"
+    ):
+        kbert.train(
+            pd.DataFrame(TABLES["multilabel"]),
+            task="multilabel",
+            preset=tiny.build_preset(),
+            out=tmp_path / "a",
+            epochs=1,
+            separator="|",
+        )
+    found = kbert.load_run(tmp_path / "a").predict(TEXTS[:20])
+    is_good = found["label"].fillna("").str.split("|").map(lambda row: "good" in row)
+    assert (is_good == (found["probability_good"] >= 0.5)).all()
+
+
+def test_a_model_is_calibrated_and_has_its_thresholds_or_neither(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kbert.report.settling._choose", stop)
+    with pytest.raises(KeyboardInterrupt, match="The threshold that was asked for is"):
+        train_classes(tmp_path / "a")
+    assert not kbert.load_run(tmp_path / "a").model.metadata.keys() & {
+        "temperature",
+        "threshold",
+    }
 
 
 def test_scores_have_a_baseline_slices_and_explained_errors(runs):

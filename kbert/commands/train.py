@@ -40,9 +40,12 @@ class Flags:
     max_windows: int | None = None  # of a text; else 8
     check_labels: bool = False  # first rank rows whose label is likely wrong
     slice: UseAppendAction[tuple[str, ...]] = ()  # column to measure the values of
-    threshold: str | None = None  # to decide from: f1, accuracy, cost or a number
+    # to decide from: f1, accuracy, cost or a number; of the second class, in the order
+    # printed
+    threshold: str | None = None
     cost_false_positive: float | None = None  # of one wrongly called so, for cost
     cost_false_negative: float | None = None  # of one passed over, for cost
+    positive: str | None = None  # class to come second of two; else the last by name
     no_stratify: bool = False  # split at random, whatever the labels
     json: bool = False  # print one JSON object with the figures and the folder
     layout: Layout = field(default_factory=Layout)

@@ -66,21 +66,26 @@ class ThresholdRule:
         return float(self.by) if self.is_fixed else curve.choose(self.by)  # type: ignore[arg-type]
 
 
-def decide(probabilities: Any, threshold: float | None = None) -> np.ndarray:
-    """Choose a class for each row.
+def decide(probabilities: Any, thresholds: Any = None) -> np.ndarray:
+    """Choose a class, or those of the labels that fit, for each row.
 
     Args:
-        probabilities: float array-like, shape (n, num_classes).
-        threshold: of two classes, the probability from which a row is of the second;
-            `None` takes the likelier class.
+        probabilities: float array-like, shape (n, num_classes), or (n, num_labels) of
+            independent labels.
+        thresholds: of two classes a number, the probability from which a row is of the
+            second; of independent labels one for each, (num_labels,), from which a row
+            has it; `None` takes the likeliest class.
 
     Returns:
-        int64 (n,), class ids.
+        int64 (n,), class ids; of independent labels bool (n, num_labels).
     """
     found = np.asarray(probabilities)
-    if threshold is None:
+    if thresholds is None:
         return found.argmax(axis=1)
-    return (found[:, 1] >= np.asarray(threshold, found.dtype)).astype(np.int64)
+    limits = np.asarray(thresholds, found.dtype)
+    if limits.ndim == 1:
+        return found >= limits
+    return (found[:, 1] >= limits).astype(np.int64)
 
 
 def shift_to_half(probabilities: Any, thresholds: Any = None) -> np.ndarray:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kbert.evaluation import shift_to_half
 from kbert.explaining.explanation import Explanation, Piece
 from kbert.explaining.words import Row, read_row
+from kbert.tasks import find_task
 from kbert.tasks.task import PAIRED
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ def explain(
             one encoder and one output: labels or a score.
         text: raw text.
         text_pair: second text, for a model of pairs.
-        target: label to explain, its name or id; `None`: what the model predicts.
+        target: label to explain, its name or id; `None`: what the model predicts, of
+            several labels the one furthest above its threshold.
         steps: points to begin with, at least 1.
         baseline: `pad` or `mask`: the token that stands for no word at all.
 
@@ -248,7 +251,7 @@ def _find_baseline(model: "Model", baseline: str) -> int:
 def _find_target(model: "Model", target: str | int | None, outputs: np.ndarray) -> int:
     names = model.label_names or ()
     if target is None:
-        return int(outputs.argmax())
+        return _find_predicted(model, outputs)
     if isinstance(target, str):
         if target in names:
             return names.index(target)
@@ -264,6 +267,13 @@ def _find_target(model: "Model", target: str | int | None, outputs: np.ndarray) 
     return number
 
 
+def _find_predicted(model: "Model", outputs: np.ndarray) -> int:
+    """Return what the model predicts; of several labels that furthest above its own."""
+    task = "multilabel" if _find_activation(model) == "sigmoid" else "classify"
+    options = find_task(model.task or task).find_options(model)
+    return int(shift_to_half(outputs[None], **options).argmax())
+
+
 def _describe_target(
     model: "Model", outputs: np.ndarray, target: int
 ) -> dict[str, Any]:
@@ -275,7 +285,7 @@ def _describe_target(
         }  # fmt: skip
     return {
         "target": names[target],
-        "predicted": names[int(outputs.argmax())],
+        "predicted": names[_find_predicted(model, outputs)],
         "probability": float(outputs[target]),
         "quantity": "log odds",
     }

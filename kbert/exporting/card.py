@@ -190,7 +190,25 @@ def _describe_figures(
         is_known = isinstance(low, int | float) and isinstance(high, int | float)
         interval = f"{low:.4f} to {high:.4f}" if is_known else ""
         lines.append(f"| {_plain(name)} | {entry['value']:.4f} | {interval} |")
+    used = [one for one in _list_thresholds(report) if one.get("is_used")]
+    if used:
+        lines += ["", "The figures are at " + _name_thresholds(used)]
     return "\n".join(lines)
+
+
+def _list_thresholds(report: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return _get(report, "trust").get("thresholds") or ()
+
+
+def _name_thresholds(used: Sequence[Mapping[str, Any]]) -> str:
+    """Say by which thresholds labels were given."""
+    shown = ", ".join(
+        f"{_code(one['label_name'])} from {one['threshold']:.6g}"
+        for one in used[:_MOST_LABELS]
+    )
+    more = f" and {len(used) - _MOST_LABELS} more" * (len(used) > _MOST_LABELS)
+    which = "this threshold" if len(used) == 1 else "these thresholds"
+    return f"{which} of the probability: {shown}{more}."
 
 
 def _describe_training(report: Mapping[str, Any]) -> str:

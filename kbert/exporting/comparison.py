@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from kbert.evaluation import DEFAULT_THRESHOLD, decide
 from kbert.exporting.onnx_folder import predict_onnx
 from kbert.models import Model
 from kbert.rows import TextRows, read_rows
+from kbert.tasks import find_task
 
 _MOST_ROWS = 1000
 _PREDICTIONS = "predictions.csv"
@@ -95,12 +95,9 @@ def _read_examples(examples: Any) -> TextRows:
 
 def _choose(probabilities: np.ndarray, model: Model) -> np.ndarray:
     """Return the label of each text, or of several labels which of them are given."""
-    if model.task == "multilabel":
-        thresholds = model.metadata.get("thresholds", DEFAULT_THRESHOLD)
-        return probabilities >= np.asarray(thresholds, np.float32)
-    if probabilities.shape[-1] == 1:
+    if model.task != "multilabel" and probabilities.shape[-1] == 1:
         return (probabilities[:, 0] > 0.5).astype(int)
-    return decide(probabilities, model.metadata.get("threshold"))
+    return find_task(model.task or "classify").decide(model, probabilities)
 
 
 def _compare_accuracy(

@@ -199,7 +199,8 @@ def _describe_threshold(model: Model) -> str | None:
     return (
         f"kbert predict and kbert evaluate call a text {name!r} from a probability of "
         f"{threshold:.6g} upwards, which was chosen for this model; other libraries "
-        "take the likelier label, so compare the probability yourself."
+        "take the likelier label. To decide as kbert does, call it so where its "
+        f"probability, row[1] of the row's probabilities, is >= {threshold:.6g}."
     )
 
 

@@ -148,7 +148,7 @@ def examine(
             notes,
             "There is no baseline",
             lambda: judge.compare(
-                splits, predictions, num_bootstrap=num_bootstrap, seed=seed
+                splits, predictions, **options, num_bootstrap=num_bootstrap, seed=seed
             ),
         )
     trust.notes = notes

@@ -8,8 +8,9 @@ import numpy as np
 
 from kbert import evaluation
 from kbert.evaluation import ThresholdRule
-from kbert.evaluation.temperature import check_rows
+from kbert.evaluation.temperature import check_rows, find_last_dense
 from kbert.report.trust import Trust
+from kbert.writing import undisturbed
 
 if TYPE_CHECKING:  # tasks bring pyarrow and tokenizers, which a report does without
     from kbert.data import Split, Splits
@@ -138,7 +139,7 @@ def _fit(
         )
         return
     trust.fitted_on = "validation"
-    fitted = trust.probabilities
+    fitted = np.asarray(trust.probabilities)
     if work.name == "validation":
         notes.append(
             "There is no test part: temperature and thresholds are measured on the "
@@ -154,21 +155,29 @@ def _fit(
         notes, "There is no threshold", lambda: _choose(work, trust, fitted, threshold)
     )
     trust.thresholds = chosen or []
+    with undisturbed():  # thresholds are those of the calibrated probabilities
+        _keep(work.model, trust)
+
+
+def _keep(model: "Model", trust: Trust) -> None:
+    """Change a model as was found out."""
+    if trust.calibration is not None:
+        evaluation.fold_temperature(model, trust.calibration["temperature"])
     if trust.thresholds and trust.thresholds[0]["is_used"]:
         limits = [one["threshold"] for one in trust.thresholds]
         if trust.labels.ndim == 2:
-            work.model.metadata["thresholds"] = limits
+            model.metadata["thresholds"] = limits
         else:
-            work.model.metadata["threshold"] = limits[0]
+            model.metadata["threshold"] = limits[0]
 
 
 def _calibrate(work: Work, trust: Trust, fitted: np.ndarray) -> np.ndarray:
-    """Fold a temperature in; return the validation part's new probabilities."""
+    """Fit a temperature; return the validation part's probabilities with it."""
     assert work.splits.validation is not None
+    find_last_dense(work.model)  # refuses a model that it cannot be built into
     independent = trust.labels.ndim == 2
     before = trust.probabilities
     temperature = evaluation.fit_temperature(work.splits.validation.labels, fitted)
-    evaluation.fold_temperature(work.model, temperature)
     trust.probabilities_before = before
     trust.probabilities = evaluation.scale_probabilities(
         before, temperature, independent=independent

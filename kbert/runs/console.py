@@ -9,6 +9,7 @@ from kbert.data.findings import KINDS
 from kbert.presets import count_parameters
 from kbert.report.wording import figure, metric_name
 from kbert.runs.plan import Plan
+from kbert.runs.thresholds import describe_threshold
 from kbert.runs.trained import MODEL_FILE, REPORT_FILE, TrainedRun
 from kbert.runs.trust import Checks
 
@@ -53,6 +54,8 @@ def announce(plan: Plan) -> None:
     more = f" and {len(names) - _LISTED_NAMES} more" * (len(names) > _LISTED_NAMES)
     listed = f": {', '.join(names[:_LISTED_NAMES])}{more}" if names else ""
     print(f"Task      {plan.task.name}{listed}")
+    if plan.threshold is not None:
+        print(f"Threshold {describe_threshold(plan.threshold, plan.task, names)}")
     for note in getattr(splits, "notes", ()):
         print(f"Note      {note}")
     for sentence in splits.findings.summary():
@@ -105,6 +108,15 @@ def say_checks(checks: Checks) -> None:
         print(f"Found     {num_notes} {what} worth a note; the report names all rows.")
     for note in checks.notes:
         print(f"Note      {note}", flush=True)
+
+
+def say_no_threshold() -> None:
+    """Say that the threshold that was asked for could not be chosen."""
+    print(
+        "Warning   The threshold that was asked for could not be chosen and is not in "
+        "the model; the report says why.",
+        flush=True,
+    )
 
 
 def summarise(run: TrainedRun) -> None:

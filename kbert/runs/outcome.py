@@ -166,6 +166,7 @@ def describe_plan(plan: Plan, model: "Model") -> dict[str, Any]:
         "slices": list(plan.slices) or None,
         "check_labels": plan.check_labels or None,
         **_describe_threshold(plan),
+        "positive": plan.positive,
         "freeze": plan.frozen,
         "class_weight": plan.class_weight,
         "precision": str(model.backbone.compute_precision).split(".")[-1],
@@ -271,6 +272,7 @@ def write_command(plan: Plan) -> str:
         "long-text": plan.long_text,
         **plan.windows,
         **_describe_threshold(plan),
+        "positive": plan.positive,
         "precision": None if plan.precision == "auto" else plan.precision,
         "seed": request.seed,
     }

@@ -9,7 +9,7 @@ from kbert.evaluation import ThresholdRule
 from kbert.long_texts import resolve_windows
 from kbert.presets import EMBEDDED_PRESET, load_preset
 from kbert.runs.defaults import Settings, choose_counted, choose_settings, choose_share
-from kbert.runs.thresholds import check_rows, check_task
+from kbert.runs.thresholds import check_rows, check_task, put_positive_last
 from kbert.tasks import Request, Task, find_task, guess_task
 from kbert.tasks.columns import complete, look
 from kbert.tasks.guess import guess_by_format
@@ -42,6 +42,7 @@ class Plan:
         check_labels: whether labels that are likely wrong are looked for first.
         label_errors: what was found then.
         threshold: how thresholds are chosen; `None`: as usual.
+        positive: name of the class that was asked to be the second of two.
     """
 
     task: Task
@@ -60,6 +61,7 @@ class Plan:
     check_labels: bool = False
     label_errors: "Finding | None" = None
     threshold: ThresholdRule | None = None
+    positive: str | None = None
 
     @property
     def split(self) -> str:
@@ -94,6 +96,7 @@ def build_plan(
     windows: Mapping[str, Any] | None = None,
     check_labels: bool = False,
     threshold: ThresholdRule | None = None,
+    positive: str | None = None,
 ) -> Plan:
     """Read the data and decide what the user has left open.
 
@@ -111,6 +114,7 @@ def build_plan(
         windows: settings of `kbert.build_classifier` for windows, likewise.
         check_labels: whether labels that are likely wrong are looked for first.
         threshold: how thresholds are chosen; `None`: as usual.
+        positive: name of the class that is to be the second of two.
 
     Returns:
         The plan.
@@ -131,7 +135,7 @@ def build_plan(
         )
     check_task(threshold, found_task)
     encoder = load_preset(EMBEDDED_PRESET if preset is None else preset)
-    splits = found_task.load(request)
+    splits = put_positive_last(positive, found_task, found_task.load(request))
     check_rows(threshold, found_task, splits)
     plan = Plan(
         task=found_task,
@@ -146,6 +150,7 @@ def build_plan(
         windows=windows,
         slices=tuple(slices),
         threshold=threshold,
+        positive=positive,
         findings=tuple(findings),
         notices=(),
         check_labels=check_labels,

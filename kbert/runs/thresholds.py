@@ -1,10 +1,16 @@
 """From which probability a model decides: what a user may ask for."""
 
 import contextlib
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from kbert.data import Split
 from kbert.evaluation import ThresholdRule
 from kbert.tasks import Task
+
+if TYPE_CHECKING:
+    from kbert.models import Model
 
 
 def read_threshold(
@@ -52,6 +58,16 @@ def read_threshold(
     return ThresholdRule(by, **given)
 
 
+def has_threshold(task: Task, model: "Model") -> bool:
+    """Return whether a model decides by thresholds that were chosen.
+
+    Args:
+        task: of the model.
+        model: trained.
+    """
+    return task.find_options(model).get("thresholds") is not None
+
+
 def check_task(rule: ThresholdRule | None, task: Task) -> None:
     """Refuse a threshold for a task that decides without any.
 
@@ -67,6 +83,50 @@ def check_task(rule: ThresholdRule | None, task: Task) -> None:
             "threshold (--threshold) is for two classes and for labels; the task "
             f"{task.name} decides without one. Leave it out."
         )
+
+
+def put_positive_last(positive: Any, task: Task, splits: Any) -> Any:
+    """Order two classes so that the second is the positive one.
+
+    Args:
+        positive: its name; `None` leaves the order as it is.
+        task: of the model.
+        splits: its data.
+
+    Returns:
+        The data, with class ids in that order.
+
+    Raises:
+        ValueError: there are no two classes, or none of that name.
+    """
+    if positive is None:
+        return splits
+    if not task.balances:
+        raise ValueError(
+            f"positive (--positive) names one of two classes; the task {task.name} "
+            "has none. Leave it out."
+        )
+    names = splits.label_names
+    if len(names) != 2:
+        raise ValueError(
+            f"positive (--positive) names one of two classes; these are {len(names):,}."
+            " Leave it out."
+        )
+    if str(positive) not in names:
+        raise ValueError(
+            f"positive (--positive) must be {names[0]!r} or {names[1]!r}, the classes "
+            f"of these data; received {str(positive)!r}."
+        )
+    if str(positive) == names[1]:
+        return splits
+    swapped = {name: _swap(part) for name, part in splits.parts.items()}
+    return replace(splits, label_names=names[::-1], **swapped)
+
+
+def _swap(part: Split) -> Split:
+    if part.labels is None:
+        return part
+    return Split(part.source, part.rows, 1 - part.labels, part.label_names[::-1])
 
 
 def check_rows(rule: ThresholdRule | None, task: Task, splits: Any) -> None:
@@ -93,3 +153,26 @@ def check_rows(rule: ThresholdRule | None, task: Task, splits: Any) -> None:
             "threshold (--threshold) needs validation rows to choose and to measure "
             "it on, and there are none; give validation (--validation) a share."
         )
+
+
+def describe_threshold(
+    rule: ThresholdRule, task: Task, label_names: Sequence[str]
+) -> str:
+    """Say what a model is going to decide by, and which mistake is which.
+
+    Args:
+        rule: that was asked for.
+        task: of the model; it has thresholds.
+        label_names: in id order; of classes two.
+
+    Returns:
+        A part of a sentence.
+    """
+    by = f"{rule.by:g}" if rule.is_fixed else f"by {rule.by}"
+    if not task.balances:
+        return f"{by}, for each label"
+    name = repr(str(label_names[1]))
+    found = f"{by}, from the probability of {name}"
+    if rule.by != "cost":
+        return found
+    return f"{found}; a false positive is a row wrongly called {name}"

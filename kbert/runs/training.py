@@ -9,7 +9,7 @@ from kbert.report import RunFolder
 from kbert.report.interruption import keep_if_interrupted
 from kbert.runs.label_check import find_label_errors
 from kbert.runs.plan import ALL, Plan, build_plan
-from kbert.runs.thresholds import read_threshold
+from kbert.runs.thresholds import has_threshold, read_threshold
 from kbert.runs.trained import TrainedRun
 from kbert.tasks import Request
 from kbert.tasks.task import PAIRED
@@ -50,6 +50,7 @@ def train(
     threshold: str | float | None = None,
     cost_false_positive: float | None = None,
     cost_false_negative: float | None = None,
+    positive: str | None = None,
     **reading: Any,
 ) -> TrainedRun:
     """Train a model on labelled texts, measure it and write its run folder.
@@ -88,12 +89,14 @@ def train(
         slices: columns whose values the report measures one by one.
         check_labels: rank training rows by how likely their label is wrong, as
             `kbert.inspect` does, before training.
-        threshold: from which probability a text is of the second of two classes, or
-            has a label: a number in (0, 1), or what it is chosen by on the validation
-            rows: `f1`, `accuracy` or `cost`. `None`: the likelier class, and for each
-            label by F1.
-        cost_false_positive: of what is wrongly called so, for `cost`; else 1.
+        threshold: from which probability a text is of the second of two classes, in
+            the order printed, or has a label: a number in (0, 1), or what it is chosen
+            by on the validation rows: `f1`, `accuracy` or `cost`. `None`: the likelier
+            class, and for each label by F1.
+        cost_false_positive: of a row wrongly called so, for `cost`; else 1.
         cost_false_negative: of what is passed over, in the same unit; else 1.
+        positive: name of the class that is to be the second of two; `None`: the last
+            by number or alphabet.
         **reading: further arguments of `kbert.load_splits`, such as `delimiter`.
 
     Returns:
@@ -143,6 +146,7 @@ def train(
         slices=slices,
         check_labels=check_labels,
         threshold=rule,
+        positive=positive,
         chosen={
             "epochs": epochs,
             "batch_size": batch_size,
@@ -171,7 +175,9 @@ def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
 
     with (
         console.saying_cuts_once(),
-        keep_if_interrupted(folder, progress, save, finishing.describe_missing),
+        keep_if_interrupted(
+            folder, progress, save, lambda: _describe_missing(plan, progress.model)
+        ),
     ):
         model = build_model(plan)
         console.say_checking(plan)
@@ -180,7 +186,8 @@ def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
         fit(plan, model, progress)
         finishing.run(model)
         trust = settle_model(plan, model)
-        finishing.is_settled = True
+        if plan.threshold is not None and not has_threshold(plan.task, model):
+            console.say_no_threshold()
         _save(plan, folder, progress)
         run = outcome.write_outcome(
             plan, model, folder, progress.epochs, started, trust, checks
@@ -192,29 +199,30 @@ def _run(plan: Plan, folder: RunFolder, started: float) -> TrainedRun:
 class _Finishing:
     """The task's last step, which each model gets once, whole and before it is saved.
 
-    Attributes:
-        is_settled: whether it has the threshold that was asked for, if any was.
-
     Args:
         plan: what is trained.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._is_done = plan, False
-        self.is_settled = plan.threshold is None
-
-    def describe_missing(self) -> str:
-        """Say what a model that is saved now lacks, with a space before it."""
-        if self.is_settled:
-            return ""
-        return " The threshold that was asked for is not in it."
 
     def run(self, model: "Model") -> None:
         """Finish a model, unless that is done."""
         with undisturbed():
             if not self._is_done:
-                self._plan.task.finish(model, self._plan.splits.validation)
+                self._plan.task.finish(model)
                 self._is_done = True
+
+
+def _describe_missing(plan: Plan, model: "Model") -> str:
+    """Say what a model that is saved unsettled lacks, with a space before it."""
+    if has_threshold(plan.task, model):
+        return ""
+    if plan.threshold is not None:
+        return " The threshold that was asked for is not in it."
+    if plan.task.judge.has_probabilities and not plan.task.balances:
+        return " It gives each label from a probability of 0.5: no better was chosen."
+    return ""
 
 
 def _save(plan: Plan, folder: RunFolder, progress: "Progress") -> None:

@@ -36,7 +36,7 @@ class AnswerJudge(Judge):
         scores = [score_answer(one.text, right)[1] for one, right in pairs]
         return evaluation.slice_shares(self.figure, scores, groups)
 
-    def compare(self, splits, predictions, *, num_bootstrap, seed):
+    def compare(self, splits, predictions, thresholds=None, *, num_bootstrap, seed):
         """Compare with the sentence that has the most words of the question."""
         name, part = evaluation.find_measured_part(splits)
         train = splits.train

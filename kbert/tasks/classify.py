@@ -57,6 +57,10 @@ class Classify(TableTask):
         """Return the threshold of the second of two classes, where one was chosen."""
         return {"thresholds": model.metadata.get(_THRESHOLD)}
 
+    def decide(self, model, predictions):
+        """Return the class of each row, int64 (n,)."""
+        return evaluation.decide(predictions, model.metadata.get(_THRESHOLD))
+
     def find_mistakes(self, part, predictions, label_names, thresholds=None):
         """Return the mistakes that the model was surest of."""
         return evaluation.find_mistakes(
@@ -74,7 +78,7 @@ class Classify(TableTask):
     ) -> dict[str, list[Any]]:
         """Return `label`, its `probability`, and `probability_<label>` for each."""
         names = model.label_names or ()
-        chosen = evaluation.decide(predictions, model.metadata.get(_THRESHOLD))
+        chosen = self.decide(model, predictions)
         columns: dict[str, list[Any]] = {
             "label": [names[label] for label in chosen],
             "probability": predictions[np.arange(len(chosen)), chosen].tolist(),

@@ -89,13 +89,20 @@ class Judge(ABC):
 
     @abstractmethod
     def compare(
-        self, splits: Any, predictions: Any, *, num_bootstrap: int, seed: int
+        self,
+        splits: Any,
+        predictions: Any,
+        thresholds: Any = None,
+        *,
+        num_bootstrap: int,
+        seed: int,
     ) -> dict[str, Any]:
         """Compare with a simple model, trained and measured on the same rows.
 
         Args:
             splits: what the model was trained on.
             predictions: of the part that `evaluation.find_measured_part` finds.
+            thresholds: of the model.
             num_bootstrap: resamples of the rows.
             seed: of the resamples.
 
@@ -159,10 +166,14 @@ class LabelJudge(Judge):
             part.labels, predictions, groups, thresholds=thresholds
         )
 
-    def compare(self, splits, predictions, *, num_bootstrap, seed):
+    def compare(self, splits, predictions, thresholds=None, *, num_bootstrap, seed):
         """Compare with TF-IDF and logistic regression."""
         return evaluation.compare_with_baseline(
-            splits, predictions, num_bootstrap=num_bootstrap, seed=seed
+            splits,
+            predictions,
+            thresholds=thresholds,
+            num_bootstrap=num_bootstrap,
+            seed=seed,
         )
 
     def find_confusions(self, part, predictions, label_names, thresholds=None):
@@ -219,7 +230,7 @@ class ScoreJudge(Judge):
         errors = np.abs(np.asarray(part.labels) - predictions)
         return evaluation.slice_errors(self.figure, errors, groups)
 
-    def compare(self, splits, predictions, *, num_bootstrap, seed):
+    def compare(self, splits, predictions, thresholds=None, *, num_bootstrap, seed):
         """Compare with TF-IDF and ridge regression."""
         return evaluation.compare_scores_with_baseline(
             splits, predictions, num_bootstrap=num_bootstrap, seed=seed

@@ -40,13 +40,6 @@ class Multilabel(TableTask):
         """Compile with the binary cross-entropy of each label."""
         model.compile(optimizer, "binary_crossentropy", metrics=["binary_accuracy"])
 
-    def finish(self, model: "Model", validation: Any) -> None:
-        """Choose a threshold for each label, by its F1 on the validation rows."""
-        if validation is not None:
-            probabilities = self.predict(model, validation)
-            thresholds = evaluation.choose_thresholds(validation.labels, probabilities)
-            model.metadata[_THRESHOLDS] = thresholds
-
     def measure(
         self,
         part: Any,
@@ -63,6 +56,13 @@ class Multilabel(TableTask):
         """Return the thresholds."""
         return {"thresholds": model.metadata.get(_THRESHOLDS)}
 
+    def decide(self, model, predictions):
+        """Return which labels each row has, bool (n, num_labels)."""
+        thresholds = model.metadata.get(_THRESHOLDS)
+        if thresholds is None:
+            thresholds = [evaluation.DEFAULT_THRESHOLD] * predictions.shape[1]
+        return evaluation.decide(predictions, thresholds)
+
     def name_labels(self, part: Any, label_names: Sequence[str]) -> list[str]:
         """Return the labels of each row, parted as `tabulate` parts them."""
         return _join(part.labels > 0, label_names)
@@ -75,8 +75,7 @@ class Multilabel(TableTask):
         See `kbert.data.values.choose_separator` for the mark.
         """
         names = model.label_names or ()
-        thresholds = model.metadata.get(_THRESHOLDS, evaluation.DEFAULT_THRESHOLD)
-        chosen = predictions >= np.asarray(thresholds, np.float32)
+        chosen = self.decide(model, predictions)
         columns: dict[str, list[Any]] = {"label": _join(chosen, names)}
         for label, name in enumerate(names):
             columns[f"probability_{name}"] = predictions[:, label].tolist()

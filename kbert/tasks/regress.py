@@ -59,7 +59,7 @@ class Regress(TableTask):
         scores = (scores / model.metadata[_DEVIATION]).astype(np.float32)
         return TextRows(part, scores)
 
-    def finish(self, model: "Model", validation: Any) -> None:
+    def finish(self, model: "Model") -> None:
         """Scale the last layer to the unit of the labels."""
         head = model.get_layer("score")
         deviation = model.metadata.pop(_DEVIATION)

@@ -38,7 +38,7 @@ class TagJudge(Judge):
             self.figure, right, groups, cases=(predicted + true) / 2
         )
 
-    def compare(self, splits, predictions, *, num_bootstrap, seed):
+    def compare(self, splits, predictions, thresholds=None, *, num_bootstrap, seed):
         """Compare with each word's most frequent tag."""
         name, part = evaluation.find_measured_part(splits)
         frequent = predict_frequent_tags(

@@ -227,14 +227,13 @@ class Task(ABC):
         """
         return  # most tasks need nothing
 
-    def finish(self, model: "Model", validation: Any) -> None:
-        """Settle what is chosen after training, such as thresholds.
+    def finish(self, model: "Model") -> None:
+        """Make a trained model whole, whatever it needed to train.
 
         Args:
             model: trained; its weights and `metadata` may change.
-            validation: part to choose with, or `None`.
         """
-        return  # most tasks choose nothing
+        return  # most tasks need nothing
 
     def feed(self, model: "Model", part: Any, batch_size: int, seed: int | None) -> Any:
         """Return what `model.fit` takes for a part.
@@ -292,6 +291,19 @@ class Task(ABC):
             `None` where there are none.
         """
         return {}
+
+    def decide(self, model: "Model", predictions: Any) -> Any:
+        """Choose what `tabulate` calls the label, by the thresholds of a model.
+
+        Args:
+            model: trained; its `metadata` may hold thresholds.
+            predictions: as `predict` returns them.
+
+        Returns:
+            Class ids, int64 (n,), or which labels a row has, bool (n, num_labels);
+            what has no probabilities stays as it is.
+        """
+        return predictions
 
     def find_mistakes(
         self,
