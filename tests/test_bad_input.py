@@ -239,7 +239,12 @@ def test_ctrl_c_in_epoch_2_keeps_what_was_trained(tmp_path):
     command = [sys.executable, "-u", "-m", "kbert.recipes.tweets", "--data", SAMPLE]
     command += [*QUICK[:-1], "50", "--out", str(run)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run in the background of a shell ignore it, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for line in process.stdout:
         if line.startswith("epoch 1/50") and "val_accuracy" in line:

@@ -131,7 +131,7 @@ def test_labels_that_are_likely_wrong_are_said_first_and_are_in_the_report(capsy
     shown = capsys.readouterr().out
     rows = found.label_errors.rows["train"].tolist()
     assert f"Labels    {len(rows)} rows (" in shown and f"train {rows[0]} (lab" in shown
-    checks, _ = check_data(found, build_model(found))
+    checks = check_data(found, build_model(found)).to_json()
     (check,) = (one for one in checks if one["kind"] == "label_errors")
     assert [one["row"] for one in check["rows"]] == rows
     assert write_command(found).endswith("--check-labels")
