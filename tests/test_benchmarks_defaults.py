@@ -80,6 +80,7 @@ def test_kbert_steps_and_stops_as_its_train_does(monkeypatch):
         splits=load_splits((texts, labels), validation=0.2), frozen=None,
         settings=replace(chosen, max_length=16), class_weight=None,
         precision="float32", findings=(), notices=(), long_text=None, slices=(),
+        windows={},
     )  # fmt: skip
     model = training.build_model(plan)
     training_of_ours = choose("kbert")
