@@ -229,6 +229,9 @@ def test_rows_that_a_model_was_trained_on_are_said(runs, caplog, monkeypatch):
     seen.write_seen(folder, trained)
     said = seen.describe_seen(run.path, trained, "it")
     assert said.startswith(f"about 100.0% of {len(trained)} rows of it have texts")
+    for damaged in (b"", (run.path / seen.SEEN_FILE).read_bytes()[:-4]):
+        (run.path / seen.SEEN_FILE).write_bytes(damaged)
+        assert seen.describe_seen(run.path, trained, "it") is None
     (run.path / seen.SEEN_FILE).unlink()
     assert seen.describe_seen(run.path, trained, "it") is None
 

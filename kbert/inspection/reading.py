@@ -108,13 +108,13 @@ def _find_kind(
     values = peek(source, replace(layout, text="", label=None)).columns.get(label, [])
     column = Column([str(value) for value in values if value is not None])
     if any(isinstance(value, list) for value in values):
-        why = "holds lists of labels"
-    elif not column.is_number and find_separator(column):
-        why = "holds several labels a row"
-    else:
+        return "several", [f"Column {label!r} holds lists of labels."]
+    if column.is_number or not find_separator(column):
         return "classes", []
-    sentence = f"Column {label!r} {why}; pass task= (--task) classify to take each "
-    return "several", [sentence + "value for one class."]
+    return "several", [
+        f"Column {label!r} holds several labels a row; pass task= (--task) classify to "
+        "take each value for one class."
+    ]
 
 
 def read_words(

@@ -39,12 +39,12 @@ def describe_seen(folder: Path, part: Any, name: str) -> str | None:
     Returns:
         A sentence; `None` where none is known to be.
     """
-    path = folder / SEEN_FILE
-    if not path.is_file():  # of a run that was trained before they were kept
+    kept = _read_seen(folder / SEEN_FILE)
+    if kept is None:
         return None
-    *known, last = np.load(path, allow_pickle=False)
+    known, last = kept[:-1], kept[-1]
     hashes = _hash_rows(part)
-    found = np.isin(hashes, np.array(known, np.uint64))
+    found = np.isin(hashes, known)
     if not found.any():
         return None
     count = f"{found.sum():,} of {len(hashes):,} rows"
@@ -55,6 +55,16 @@ def describe_seen(folder: Path, part: Any, name: str) -> str | None:
         f"{count} of {name} have texts that this model was trained on, so the figures "
         "are too good; measure it on others."
     )
+
+
+def _read_seen(path: Path) -> np.ndarray | None:
+    """Read what was written; `None` where nothing is known."""
+    try:
+        kept = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None  # not kept yet when the run was trained, or damaged
+    is_sound = kept.dtype == np.uint64 and kept.ndim == 1 and len(kept)
+    return kept if is_sound else None
 
 
 def _hash_rows(part: Any) -> np.ndarray:
