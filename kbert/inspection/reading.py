@@ -108,13 +108,15 @@ def _find_kind(
     values = peek(source, replace(layout, text="", label=None)).columns.get(label, [])
     column = Column([str(value) for value in values if value is not None])
     if any(isinstance(value, list) for value in values):
-        why = "holds lists of labels"
-    elif not column.is_number and find_separator(column):
-        why = "holds several labels a row"
-    else:
+        return "several", [f"Column {label!r} holds lists of labels."]
+    if layout.separator is not None:
+        return "several", []
+    if column.is_number or not find_separator(column):
         return "classes", []
-    sentence = f"Column {label!r} {why}; pass task= (--task) classify to take each "
-    return "several", [sentence + "value for one class."]
+    return "several", [
+        f"Column {label!r} holds several labels a row; pass task= (--task) classify to "
+        "take each value for one class."
+    ]
 
 
 def read_words(
@@ -187,10 +189,11 @@ def read_rows(
     given = {"validation": validation, "test": test}
     named = find_parts(source) | {k: v for k, v in given.items() if v is not None}
     places = {part: named[part] for part in PARTS if part in named}
-    sources = {
-        part: read_source(place, reading, label_optional=part != "train")
-        for part, place in places.items()
-    }
+    sources: dict[str, Source] = {}
+    for part, place in places.items():
+        read = read_source(place, reading, label_optional=part != "train")
+        sources[part] = read
+        reading = replace(reading, separator=reading.separator or read.separator)
     check_pairs(sources)
     words = _describe_sources(sources)
     notes: list[str] = []
