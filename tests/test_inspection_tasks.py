@@ -170,6 +170,7 @@ def test_several_labels_are_looked_at_one_by_one(tmp_path, form):
     assert found.fix(tmp_path / f"fixed{path.suffix}").num_dropped == 1
     with pytest.raises(ValueError, match="needs a column of classes"):
         inspect(path, check_labels=True)
+    assert ("classify" in str(found)) == (form == "names")  # where that can be done
     if form == "names":
         assert "unseen_classes" not in inspect(path, task="classify")
 

@@ -24,7 +24,6 @@ TABLES = {
     },
     "regress": {"text": TEXTS, "label": LABELS * 3 + np.arange(120) / 97},
 }
-READING = {"classify": {}, "multilabel": {"separator": "|"}, "regress": {}}
 RULES = {"classify": {"threshold": "cost", "cost_false_negative": 4}}
 SAID: dict[str, io.StringIO] = {}
 
@@ -46,7 +45,6 @@ def runs(tmp_path_factory):
                 preset=tiny.build_preset(),
                 out=folder / name,
                 slices=["source"],
-                **READING[name],
                 **RULES.get(name, {}),
                 **SETTINGS,
             )
@@ -96,6 +94,17 @@ def test_the_saved_model_is_the_one_that_was_measured(runs, name):
         found["probability_good"], written["probability_good"], atol=1e-5
     )
     assert found["label"].fillna("").tolist() == written["label"].fillna("").tolist()
+
+
+def test_labels_are_parted_everywhere_as_in_training(runs, tmp_path):
+    run = runs["multilabel"]
+    assert run.label_names == ("film; series", "good")
+    assert "--separator '|'" in run.report["command"]
+    assert "are parted at '|'; pass separator=" in SAID["multilabel"].getvalue()
+    rows = {"text": TEXTS[:9], "label": ["film; series"] * 9}
+    pd.DataFrame(rows).to_csv(tmp_path / "v.csv", index=False)
+    for source in (tmp_path / "v.csv", pd.DataFrame(rows)):
+        assert run.evaluate(source)["num_examples"] == 9
 
 
 def test_a_threshold_that_is_asked_for_is_what_everything_goes_by(runs, tmp_path):
@@ -170,7 +179,6 @@ def test_labels_of_a_model_that_is_not_settled_are_given_from_a_half(
             preset=tiny.build_preset(),
             out=tmp_path / "a",
             epochs=1,
-            separator="|",
         )
     found = kbert.load_run(tmp_path / "a").predict(TEXTS[:20])
     is_good = found["label"].fillna("").str.split("|").map(lambda row: "good" in row)
@@ -242,6 +250,7 @@ def test_rows_that_a_model_was_trained_on_are_said(runs, caplog, monkeypatch):
         ({"label": "score", "threshold": 0.3}, "the task regress decides without one"),
         ({"label": "three", "threshold": "f1"}, "is for two classes; these are 3"),
         ({"threshold": "f1", "validation": 0}, "needs validation rows"),
+        ({"separator": ";"}, "the task classify has none"),
         ({"threshold": "f2"}, "must be f1, accuracy, cost or a number between 0 and 1"),
         ({"threshold": "1.5"}, "a number between 0 and 1; received 1.5"),
         ({"threshold": "cost"}, "pass cost_false_positive or cost_false_negative"),

@@ -43,6 +43,21 @@ def test_several_labels_are_read_from_every_shape(labels):
     np.testing.assert_array_equal(part[2:4].labels, TABLE[2:4])
 
 
+@pytest.mark.parametrize(
+    ("rows", "names"),
+    [
+        (["Food, drink;Sport", "Sport", "Food, drink"], ("Food, drink", "Sport")),
+        (["a,b", "b,c", "a", "c,a", "b", "c;b", "c"], ("a", "b", "c", "c;b")),
+    ],
+    ids=["comma in a name", "stray semicolon"],
+)
+def test_the_mark_between_labels_is_found_once_in_train(rows, names):
+    train, other = (TEXTS + ["more"])[: len(rows)], (["x", "y"], [names[0], names[-1]])
+    splits = kbert.load_splits((train, rows), validation=other, kind="several")
+    assert splits.label_names == names
+    assert splits.validation.labels.sum() == 2
+
+
 @pytest.mark.parametrize("names", [("a", "b"), ("a", "a;b"), ("a;b", "c|d", "e, f")])
 def test_labels_that_are_written_part_again_whatever_their_names_hold(names):
     rows = [[], *([name] for name in names), list(names)]

@@ -1,11 +1,11 @@
 """`kbert evaluate`: measure a trained model on labelled texts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tyro.conf import Positional
 
 from kbert import cli
-from kbert.commands.layout import Rows
+from kbert.commands.layout import LabelLayout, Rows
 from kbert.commands.output import print_json, reserving
 
 
@@ -18,6 +18,7 @@ class Flags(Rows):
     limit: int | None = None  # use the first rows only
     batch_size: int = 32  # texts a batch
     json: bool = False  # print one JSON object with the figures
+    layout: LabelLayout = field(default_factory=LabelLayout)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be used."""

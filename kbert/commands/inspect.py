@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from kbert import cli
-from kbert.commands.layout import Layout
+from kbert.commands.layout import LabelLayout
 from kbert.commands.output import print_json
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Flags:
     overwrite: bool = False  # replace files that --fix has written before
     seed: int = 42  # of hash functions, samples and folds
     json: bool = False  # print one JSON object, with every row number
-    layout: Layout = field(default_factory=Layout)
+    layout: LabelLayout = field(default_factory=LabelLayout)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be used."""

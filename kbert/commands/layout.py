@@ -29,6 +29,18 @@ class Layout:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelLayout(Layout):
+    """How files of labelled texts are laid out."""
+
+    separator: str | None = None  # between the labels of a row; else one of ; | ,
+
+    def to_reading(self) -> dict[str, Any]:
+        """Return what was given, as `kbert.load_splits` takes it."""
+        given = {} if self.separator is None else {"separator": self.separator}
+        return super().to_reading() | given
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rows:
     """Rows for a trained model, which are read as those it was trained on."""
 

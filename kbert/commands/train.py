@@ -7,7 +7,7 @@ from typing import Any, Literal
 from tyro.conf import Positional, UseAppendAction
 
 from kbert import cli
-from kbert.commands.layout import Layout
+from kbert.commands.layout import LabelLayout
 from kbert.commands.output import print_json, reserving
 
 
@@ -48,7 +48,7 @@ class Flags:
     positive: str | None = None  # class to come second of two; else the last by name
     no_stratify: bool = False  # split at random, whatever the labels
     json: bool = False  # print one JSON object with the figures and the folder
-    layout: Layout = field(default_factory=Layout)
+    layout: LabelLayout = field(default_factory=LabelLayout)
 
     def __post_init__(self) -> None:
         """Refuse values that no training can use."""

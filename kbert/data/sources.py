@@ -33,6 +33,7 @@ class Source:
         words: what was read, such as `CSV file train.csv`.
         digest: SHA-256 of the file's bytes, or of the texts and labels.
         notes: what was guessed in reading it, a sentence each.
+        separator: what stood between the labels of a row that has several, if known.
     """
 
     table: pa.Table
@@ -44,6 +45,7 @@ class Source:
     words: str
     digest: str
     notes: tuple[str, ...] = ()
+    separator: str | None = None
 
     @property
     def texts(self) -> pa.Array:

@@ -129,8 +129,9 @@ def load_splits(
         kind: of the labels: `classes`, one a row; `several` a row, whose `labels` are
             float32 (n, num_labels) of 0 and 1; or `scores`, float32 (n,). Rows are
             then split at random, whatever their labels.
-        separator: what stands between several labels of a row; `None`: `;`, `|` or
-            `,`. They may be lists too, or several columns of 0 and 1.
+        separator: what stands between several labels of a row; `None`: that of `;`,
+            `|` and `,` which leaves the fewest different labels in train. They may be
+            lists too, or several columns of 0 and 1.
 
     Returns:
         The splits, with what was found in the rows.
@@ -279,11 +280,12 @@ def _read_sources(
     source: Any, shares: dict[str, Fraction], others: dict[str, Any], reading: Reading
 ) -> dict[str, Source]:
     wanted = {**find_parts(source), **others}
-    sources: dict[str, Source] = {
-        part: read_source(wanted[part], reading, label_optional=part == "test")
-        for part in ("train", "validation", "test")
-        if part in wanted and part not in shares
-    }
+    sources: dict[str, Source] = {}
+    for part in ("train", "validation", "test"):
+        if part in wanted and part not in shares:
+            read = read_source(wanted[part], reading, label_optional=part == "test")
+            sources[part] = read
+            reading = replace(reading, separator=reading.separator or read.separator)
     check_pairs(sources)
     return sources
 

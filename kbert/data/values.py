@@ -6,6 +6,7 @@ between them that no name has, so that rows are compared, hashed and shown as ev
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,10 +33,11 @@ def join_labels(source: "Source", separator: str | None) -> "Source":
     Args:
         source: read, its `label` a column or several columns of 0 and 1.
         separator: what stands between the labels of a row in a column of text;
-            `None`: the first of `SEPARATORS` that occurs.
+            `None`: what `find_mark` finds, which a note says.
 
     Returns:
-        The source with one label column. A row without labels is empty, not null.
+        The source with one label column, and its separator. A row without labels is
+        empty, not null.
 
     Raises:
         ValueError: a column is missing, or holds something else.
@@ -53,9 +55,16 @@ def join_labels(source: "Source", separator: str | None) -> "Source":
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         parts = [[] if row is None else [str(v) for v in row] for row in values]
     else:
-        mark = separator or _find_mark(values)
         texts = ["" if value is None else str(value) for value in values]
+        mark = separator or find_mark(texts)
         parts = [text.split(mark) if mark else [text] for text in texts]
+        source = replace(source, separator=mark)
+        if mark != separator:
+            note = (
+                f"The labels of a row in column {source.label!r} are parted at "
+                f"{mark!r}; pass separator= (--separator) for another mark."
+            )
+            source = replace(source, notes=(*source.notes, note))
     joined = pa.array([_join(row) for row in parts], pa.large_string())
     table = source.table.set_column(place, source.label, joined)
     return replace(source, table=table)
@@ -65,9 +74,25 @@ def _join(names: Sequence[str]) -> str:
     return _MARK.join(dict.fromkeys(n.strip() for n in names if n.strip()))
 
 
-def _find_mark(values: Sequence[Any]) -> str | None:
-    texts = [value for value in values if isinstance(value, str)]
-    return next((m for m in SEPARATORS if any(m in text for text in texts)), None)
+def find_mark(values: Sequence[str]) -> str | None:
+    """Find what stands between the labels of a row, if rows have several.
+
+    Args:
+        values: a column's, some of which hold several labels.
+
+    Returns:
+        Of the `SEPARATORS` that occur the one that leaves the fewest different labels:
+        a mark inside a name, or a stray one, makes labels that do not recur. Of equals
+        the one in more rows; `None` where none occurs.
+    """
+    counts = Counter(values)
+    found = []
+    for mark in SEPARATORS:
+        num_rows = sum(count for text, count in counts.items() if mark in text)
+        if num_rows:
+            names = {name.strip() for text in counts for name in text.split(mark)}
+            found.append((len(names), -num_rows, mark))
+    return min(found, key=lambda one: one[:2])[2] if found else None
 
 
 def choose_separator(label_names: Sequence[str]) -> str:

@@ -109,6 +109,8 @@ def _find_kind(
     column = Column([str(value) for value in values if value is not None])
     if any(isinstance(value, list) for value in values):
         return "several", [f"Column {label!r} holds lists of labels."]
+    if layout.separator is not None:
+        return "several", []
     if column.is_number or not find_separator(column):
         return "classes", []
     return "several", [
@@ -187,10 +189,11 @@ def read_rows(
     given = {"validation": validation, "test": test}
     named = find_parts(source) | {k: v for k, v in given.items() if v is not None}
     places = {part: named[part] for part in PARTS if part in named}
-    sources = {
-        part: read_source(place, reading, label_optional=part != "train")
-        for part, place in places.items()
-    }
+    sources: dict[str, Source] = {}
+    for part, place in places.items():
+        read = read_source(place, reading, label_optional=part != "train")
+        sources[part] = read
+        reading = replace(reading, separator=reading.separator or read.separator)
     check_pairs(sources)
     words = _describe_sources(sources)
     notes: list[str] = []

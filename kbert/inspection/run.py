@@ -56,6 +56,7 @@ def inspect(
     columns: Sequence[str] | None = None,
     delimiter: str | None = None,
     quoting: bool | None = None,
+    separator: str | None = None,
 ) -> Inspection:
     """Find what is wrong with a data set; nothing is trained or changed.
 
@@ -100,6 +101,7 @@ def inspect(
         columns: names of a delimited file's columns if it has no header.
         delimiter: character between fields, for files whose name does not tell.
         quoting: whether `"` quotes fields; `None`: unless the delimiter is a tab.
+        separator: what stands between several labels of a row, as in `load_splits`.
 
     Returns:
         What was found.
@@ -118,7 +120,11 @@ def inspect(
     """
     _check_arguments(validation, test, near_duplicates)
     layout = Reading(
-        encoding=encoding, columns=columns, delimiter=delimiter, quoting=quoting
+        encoding=encoding,
+        columns=columns,
+        delimiter=delimiter,
+        quoting=quoting,
+        separator=separator,
     )
     named = (text, label, text_pair, unlabelled)
     given = {name: getattr(layout, name) for name in LAYOUT}

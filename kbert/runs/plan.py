@@ -128,6 +128,7 @@ def build_plan(
     found_task, request, findings = _find_task(request, task)
     windows = {k: v for k, v in (windows or {}).items() if v is not None}
     _check_options(found_task, class_weight, slices, long_text, windows)
+    _check_separator(found_task, request)
     if check_labels and not found_task.balances:
         raise ValueError(
             f"check_labels (--check-labels) is for classes; the task {found_task.name} "
@@ -136,6 +137,7 @@ def build_plan(
     check_task(threshold, found_task)
     encoder = load_preset(EMBEDDED_PRESET if preset is None else preset)
     splits = put_positive_last(positive, found_task, found_task.load(request))
+    request = _keep_separator(request, found_task, splits)
     check_rows(threshold, found_task, splits)
     plan = Plan(
         task=found_task,
@@ -197,6 +199,23 @@ def _check_options(
                 f"{name} (--{name.replace('_', '-')}) is for long_text='windows' "
                 "(--long-text windows); pass that too, or leave it out."
             )
+
+
+def _check_separator(task: Task, request: Request) -> None:
+    """Refuse a mark between labels of a task whose rows have one label each."""
+    if "separator" in request.reading and task.name != "multilabel":
+        raise ValueError(
+            "separator (--separator) stands between several labels of a row; the task "
+            f"{task.name} has none. Leave it out, or pass task= (--task) multilabel."
+        )
+
+
+def _keep_separator(request: Request, task: Task, splits: Any) -> Request:
+    """Keep what stood between labels in training: later files are read alike."""
+    mark = splits.train.source.separator if task.has_columns else None
+    if mark is None:
+        return request
+    return replace(request, reading={**request.reading, "separator": mark})
 
 
 def _find_task(request: Request, name: str | None) -> tuple[Task, Request, list[str]]:

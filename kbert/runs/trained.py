@@ -100,10 +100,12 @@ class TrainedRun:
             "label_names": self.label_names or None,
         }
         given = {name: value for name, value in changes.items() if value is not None}
-        if _has_format_of(source, config.get("source")):
-            read = config.get("reading") or {}
-            kept = {k: v for k, v in read.items() if k in READ_ALIKE}
-            given["reading"] = {**kept, **given.get("reading", {})}
+        read = config.get("reading") or {}
+        # How labels are parted holds for any format; the layout is of one.
+        is_alike = _has_format_of(source, config.get("source"))
+        names = READ_ALIKE if is_alike else ("separator",)
+        kept = {k: v for k, v in read.items() if k in names}
+        given["reading"] = {**kept, **given.get("reading", {})}
         return Request(source=source, **{**known, **given})
 
     def evaluate(self, source: Any, **options: Any) -> "Figures":

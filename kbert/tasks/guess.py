@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from kbert.data.files import JSON_SUFFIXES
-from kbert.data.values import SEPARATORS
+from kbert.data.values import find_mark
 from kbert.tasks.columns import complete, look
 from kbert.tasks.find import find_task
 from kbert.tasks.tag_data import CONLL_SUFFIXES, WORD_FIELDS
@@ -180,19 +180,21 @@ def find_separator(column: Column) -> str | None:
         column: of the labels.
 
     Returns:
-        One of `SEPARATORS`, or `None` where each row has one label.
+        What `kbert.data.values.find_mark` finds, or `None` where each row has one label
+        and the mark is part of names.
     """
-    for mark in SEPARATORS:
-        several = [value for value in column.values if mark in value]
-        if not several or len(several) < _LEAST_SEVERAL * len(column.values):
-            continue
-        counts: dict[str, int] = {}
-        for value in column.values:
-            for part in value.split(mark):
-                counts[part.strip()] = counts.get(part.strip(), 0) + 1
-        # Parts recur in other company; "Smith, Ann" falls into parts of its own.
-        single = sum(count == 1 for count in counts.values())
-        recur = single <= _MOST_SINGLE * sum(counts.values())
-        if len(counts) <= len(column.distinct) and recur:
-            return mark
-    return None
+    mark = find_mark(column.values)
+    if mark is None:
+        return None
+    num_several = sum(mark in value for value in column.values)
+    counts = Counter(
+        part.strip() for value in column.values for part in value.split(mark)
+    )
+    # Parts recur in other company; "Smith, Ann" falls into parts of its own.
+    single = sum(count == 1 for count in counts.values())
+    is_several = (
+        num_several >= _LEAST_SEVERAL * len(column.values)
+        and single <= _MOST_SINGLE * counts.total()
+        and len(counts) <= len(column.distinct)
+    )
+    return mark if is_several else None
