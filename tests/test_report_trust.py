@@ -351,6 +351,8 @@ def test_coloured_words_have_contrast_in_light_and_dark(theme):
 def test_hostile_words_groups_and_findings_are_shown_and_do_nothing():
     attack = "<script>x</script>\x00\u202e|`*"
     check = {"kind": attack, "count": 1, "rows": [attack], "advice": attack}
+    example = {"part": attack, "row": 1, "text": attack, "detail": attack}
+    check |= {"sentence": attack, "examples": [example]}
     run = make_run(trust=make_trust(attack), checks=[check])
     page, text = report.render_html(run), report.render_markdown(run)
     assert "<script" not in page and "\x00" not in page and "\u202e" not in page
@@ -358,6 +360,26 @@ def test_hostile_words_groups_and_findings_are_shown_and_do_nothing():
     assert "<script" not in text and "\u202e" not in text
     assert text.startswith("> **&lt;script&gt;x")
     json.dumps(run.to_json())
+
+
+def test_of_many_labels_those_with_the_most_rows_are_shown():
+    trust = make_trust()
+    (one,) = trust.thresholds
+    trust.thresholds = [{**one, "label_name": f"label {i}"} for i in range(300)]
+    trust.labels = np.tile(np.arange(300) < 20, (120, 1)) * 1
+    trust.labels[:, 299] = 1
+    trust.labels[:5, 7] = 0
+    trust.probabilities = trust.probabilities_before = np.full((120, 300), 0.5)
+    run = make_run(trust=trust)
+    page, text = report.render_html(run), report.render_markdown(run)
+    for shown in (page, text):
+        assert "label 299" in shown and "label 6<" in shown or "label 6 |" in shown
+        assert "label 7 " not in shown and "label 7<" not in shown
+        assert "20 labels with the most rows; 280 more are in report.json" in shown
+    written = run.to_json()["trust"]["thresholds"]
+    assert len(written) == 300 and all(one["chosen"] for one in written)
+    assert sum(bool(one["points"]) for one in written) == 20
+    assert len(page) < 1_000_000
 
 
 @pytest.mark.slow

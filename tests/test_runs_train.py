@@ -452,6 +452,19 @@ def test_a_run_whose_report_fails_keeps_its_model_and_figures(tmp_path, monkeypa
     assert note.endswith("given thresholds: OSError: disk is full.")
 
 
+def test_an_interrupt_amid_the_report_says_how_to_write_it(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    out, table = tmp_path / "run", pd.DataFrame(TABLES["classify"])
+    with monkeypatch.context() as patch:
+        patch.setattr("kbert.runs.outcome.examine_model", stop)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            kbert.train(table, preset=tiny.build_preset(), out=out, **SETTINGS)
+    assert f"not whole; kbert report {out} writes" in str(caught.value)
+    assert kbert.write_report(out).is_file()
+
+
 def test_training_that_is_interrupted_keeps_a_model(tmp_path, monkeypatch):
     def stop(progress, epoch, logs):
         raise KeyboardInterrupt

@@ -43,7 +43,7 @@ def rank_label_errors(
     Raises:
         ValueError: cleanlab is missing, or there are too few rows or classes.
     """
-    _require_cleanlab()
+    require_cleanlab()
     positions = rows.positions("train")
     positions = positions[
         (rows.labels[positions] >= 0) & (rows.numbers[positions] >= 0)
@@ -62,7 +62,12 @@ def rank_label_errors(
     return positions[order], quality[order], details
 
 
-def _require_cleanlab() -> None:
+def require_cleanlab() -> None:
+    """Refuse to rank labels without cleanlab.
+
+    Raises:
+        ValueError: it is not installed.
+    """
     import importlib.util
 
     if importlib.util.find_spec("cleanlab") is None:

@@ -1,6 +1,7 @@
 """Ctrl-C while a model trains: what was trained stays."""
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,9 @@ def keep_if_interrupted(
             f"Stopped {when}; the model as trained so far (model.keras) and its "
             f"history (history.csv) are in {folder.path}.{describe_more()}"
         )
+        if (folder.path / "report.json").is_file():
+            command = f"kbert report {shlex.quote(str(folder.path))}"
+            sentence += f" The report is not whole; {command} writes what there is."
         raise KeyboardInterrupt(sentence) from None
     except Exception:
         folder.release()

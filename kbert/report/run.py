@@ -64,8 +64,9 @@ class Run:
         split: name of the part that was measured.
         kept_epoch: epoch whose weights were kept, from 1; `None`: unknown.
         checks: what is wrong with the data, a mapping a finding: `kind`, `count`,
-            `rows` (numbers, or mappings with `row` and `source`) and `advice`; they
-            come first in the report. `None`: not looked for.
+            `rows` (numbers, or mappings with `row` and `source`) and `advice`, perhaps
+            `sentence` and `examples` (mappings with `part`, `row`, `text` and
+            `detail`); they come first in the report. `None`: not looked for.
         trust: as `assess` returns it; `None`: not measured.
         environment: as `describe_environment` returns it.
         utc: when the run ended, ISO 8601.

@@ -4,6 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+# Of more labels those with the most rows are shown with their curves.
+MAX_THRESHOLDS = 20
 # For plots only: predictions remake them.
 _NOT_WRITTEN = {"labels", "probabilities", "probabilities_before"}
 
@@ -50,6 +54,21 @@ class Trust:
     notes: Sequence[str] = ()
 
     @property
+    def shown_thresholds(self) -> list[Mapping[str, Any]]:
+        """`thresholds`; of many labels those with the most rows here, the first first.
+
+        Hundreds of tables and curves would be megabytes that nobody reads.
+        """
+        found = list(self.thresholds)
+        if len(found) <= MAX_THRESHOLDS:
+            return found
+        counts = np.zeros(len(found))
+        if np.ndim(self.labels) == 2:
+            counts = np.asarray(self.labels).sum(axis=0)
+        order = np.argsort(-counts, kind="stable")[:MAX_THRESHOLDS]
+        return [found[label] for label in order]
+
+    @property
     def warning(self) -> str | None:
         """The sentence that a report begins with: the baseline is not beaten."""
         if self.baseline is None or self.baseline["verdict"] == "better":
@@ -60,7 +79,12 @@ class Trust:
         """Return the fields by name, without the arrays.
 
         Returns:
-            Plain values, and `warning`.
+            Plain values, and `warning`. Of `thresholds` only those shown have `points`.
         """
         written = {k: v for k, v in vars(self).items() if k not in _NOT_WRITTEN}
+        shown = {id(one) for one in self.shown_thresholds}
+        written["thresholds"] = [
+            one if id(one) in shown else {**one, "points": []}
+            for one in self.thresholds
+        ]
         return {"warning": self.warning, **written}

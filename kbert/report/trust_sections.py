@@ -13,6 +13,7 @@ from kbert.report.wording import UNBOUNDED
 
 MAX_GROUPS = 20
 MAX_ROWS = 10
+MAX_EXAMPLES = 5
 MAX_PLOTS = 6
 _NUM_CHARACTERS = 2_000
 _NUM_STRONGEST = 6
@@ -34,9 +35,12 @@ def arrange_trust(run: Run) -> dict[str, Any]:
         "checks": run.checks and [_arrange_check(one) for one in run.checks],
         "warning": trust.warning if trust else None,
         "contents": _list_contents(run),
-        "threshold_tables": [_thin(one, trust) for one in trust.thresholds]
+        "threshold_tables": [_thin(one, trust) for one in trust.shown_thresholds]
         if trust
         else [],
+        "num_thresholds_left_out": len(trust.thresholds) - len(trust.shown_thresholds)
+        if trust
+        else 0,
         "slices": [_arrange_slice(one) for one in trust.slices] if trust else [],
         "explanations": [arrange_explanation(one) for one in trust.explanations]
         if trust
@@ -64,7 +68,7 @@ def draw_trust(trust: Trust | None) -> dict[str, Any]:
         drawn["calibration"] = trust_plots.plot_calibration(labels, before, after)
     drawn["thresholds"] = [
         trust_plots.plot_thresholds(one, number)
-        for number, one in enumerate(trust.thresholds[:MAX_PLOTS], 1)
+        for number, one in enumerate(trust.shown_thresholds[:MAX_PLOTS], 1)
     ]
     return drawn
 
@@ -95,6 +99,9 @@ def _arrange_check(check: Mapping[str, Any]) -> dict[str, Any]:
         "rows": [_name_row(row) for row in rows[:MAX_ROWS]],
         "num_left_out": max(0, len(rows) - MAX_ROWS),
         "advice": check.get("advice") or "",
+        "sentence": check.get("sentence") or "",
+        "examples": list(check.get("examples") or ())[:MAX_EXAMPLES],
+        "is_open": check["kind"] == "label_errors",  # was asked for, to be read
     }
 
 

@@ -21,6 +21,11 @@ def find_label_errors(plan: Plan) -> Plan:
         return plan
     from kbert.inspection import check_labels
 
+    num_rows, encoder = len(plan.splits.train), plan.preset.name
+    print(
+        f"Labels    of {num_rows:,} training rows are checked with {encoder}",
+        flush=True,
+    )
     found = check_labels(plan.splits, plan.preset, seed=plan.request.seed)
     if found is None:
         print("Labels    none is likely wrong", flush=True)

@@ -124,6 +124,10 @@ def build_plan(
         PresetError: the preset cannot be used.
         ValueError: the data or a setting cannot be used.
     """
+    if check_labels:
+        from kbert.inspection.labels import require_cleanlab
+
+        require_cleanlab()
     asked = request
     found_task, request, findings = _find_task(request, task)
     windows = {k: v for k, v in (windows or {}).items() if v is not None}

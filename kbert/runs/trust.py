@@ -95,6 +95,7 @@ class Checks:
         return [
             {
                 "kind": finding.kind,
+                "sentence": finding.sentence,
                 "count": finding.count,
                 "rows": [
                     {"part": part, "row": int(row)}
@@ -102,6 +103,7 @@ class Checks:
                     for row in rows[:_MOST_ROWS]
                 ],
                 "advice": finding.advice,
+                "examples": [vars(one) for one in finding.examples],
             }
             for finding in self.found.findings
         ]
@@ -118,8 +120,12 @@ def check_data(plan: Plan, model: "Model") -> Checks:
         What was found.
     """
     from kbert.inspection import inspect_splits
+    from kbert.text import Preprocessor
 
-    preprocessor = model.preprocessor if plan.task.has_columns else None
+    preprocessor = model.preprocessor
+    if not plan.task.has_columns:  # words and questions are read in ways of their own
+        length = plan.settings.max_length
+        preprocessor = Preprocessor(plan.preset.tokenizer, max_length=length)
     notes: list[str] = []
     found = attempt(
         notes,

@@ -57,12 +57,8 @@ class Judge(ABC):
         """
         assert model.preprocessor is not None
         encoded = model.preprocessor.encode(part.texts, part.text_pairs)
-        lengths, unit = encoded.full_lengths, "tokens"
-        if len(lengths) != len(part):  # texts are read in windows
-            lengths = np.array([len(text) for text in part.texts])
-            unit = "characters"
         groups: dict[str, Sequence[Any]]
-        groups = {"length": evaluation.group_lengths(lengths, unit=unit)}
+        groups = {"length": evaluation.group_lengths(encoded.full_lengths)}
         for name in columns:
             groups[name] = evaluation.group_values(part.column(name))
         return groups
