@@ -29,6 +29,30 @@ class Part:
         return len(self.texts)
 
 
+# === Several labels ===
+
+
+def test_where_labels_have_thresholds_the_baseline_chooses_its_own():
+    rng = np.random.default_rng(0)
+    words = rng.integers(0, 30, (400, 6))
+    labels = (words[:, :3] < [3, 5, 8]).astype(np.int64)  # a word is in several places
+    texts = [" ".join(f"w{one}" for one in row) for row in words]
+    ends = {"train": (0, 200), "validation": (200, 300), "test": (300, 400)}
+    parts = {name: Part(texts[a:b], labels[a:b]) for name, (a, b) in ends.items()}
+    splits = SimpleNamespace(**parts)
+
+    def measure(thresholds):
+        found = evaluation.compare_with_baseline(
+            splits, np.full((100, 3), 0.4), thresholds=thresholds, num_bootstrap=10
+        )
+        return found["figures"]["f1_micro"]["baseline"]
+
+    plain, chosen = measure(None), measure([0.3] * 3)
+    assert chosen > plain
+    splits.validation = None
+    assert measure([0.3] * 3) == plain  # there is nothing to choose them by
+
+
 # === Scores ===
 
 

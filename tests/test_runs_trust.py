@@ -257,13 +257,15 @@ def test_rows_that_a_model_was_trained_on_are_said(runs, caplog, monkeypatch):
         ({"label": "three", "threshold": "f1"}, "is for two classes; these are 3"),
         ({"threshold": "f1", "validation": 0}, "needs validation rows"),
         ({"separator": ";"}, "the task classify has none"),
+        ({"task": "tag", "delimiter": ";"}, "delimiter .* has no use for the task tag"),
+        ({"task": "answer", "stratify": False}, "no-stratify.* no use for .* answer"),
         ({"threshold": "f2"}, "must be f1, accuracy, cost or a number between 0 and 1"),
         ({"threshold": "1.5"}, "a number between 0 and 1; received 1.5"),
         ({"threshold": "cost"}, "pass cost_false_positive or cost_false_negative"),
         ({"threshold": "f1", "cost_false_positive": 2}, "is for threshold 'cost'"),
     ],
 )
-def test_a_threshold_that_cannot_be_is_refused(tmp_path, arguments, sentence):
+def test_what_the_task_has_no_use_for_is_refused(tmp_path, arguments, sentence):
     frame = pd.DataFrame({**TABLES["classify"], "score": np.arange(120) / 7})
     frame["three"] = ["a", "b", "c"] * 40
     given = {"label": "label", "preset": tiny.build_preset(), **arguments}

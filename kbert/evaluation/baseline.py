@@ -12,7 +12,7 @@ from kbert.evaluation.paired import compare_paired, conclude
 from kbert.evaluation.regression import check_scores_pair, correlate
 from kbert.evaluation.scores import label_losses
 from kbert.evaluation.temperature import as_decisions, check_rows
-from kbert.evaluation.thresholds import DEFAULT_THRESHOLD, decide
+from kbert.evaluation.thresholds import DEFAULT_THRESHOLD, decide, threshold_curve
 
 if TYPE_CHECKING:
     from kbert.data import Split, Splits
@@ -40,7 +40,9 @@ def compare_with_baseline(
 
     The baseline is trained on `splits.train` and measured on the rows that the model
     was: the labelled test part, else validation. Of pairs it is told how alike the two
-    texts are, too. It takes the likelier class, or labels from 0.5 upwards.
+    texts are, too. It takes the likelier class, or labels from 0.5 upwards; where the
+    model has a threshold for each label, so has the baseline, the best by F1 on the
+    validation part.
 
     Args:
         splits: what the model was trained on; labels are class ids, or 0/1 of shape
@@ -66,11 +68,15 @@ def compare_with_baseline(
     name, part = find_measured_part(splits)
     labels, ours = check_rows(part.labels, probabilities)
     started = time.perf_counter()
-    features, others = _read_words(splits.train, part, ours.shape[1])
-    theirs = _classify(features, splits.train, others, ours.shape[1])
+    parts = [part]
+    if labels.ndim == 2 and thresholds is not None and splits.validation is not None:
+        parts.append(splits.validation)
+    features, *others = _read_words([splits.train, *parts], ours.shape[1])
+    theirs, *held_out = _classify(features, splits.train, others, ours.shape[1])
+    limits = _choose_thresholds(parts[1].labels, *held_out) if held_out else None
     seconds = time.perf_counter() - started
     one = partial(_figures, _prepare(labels, ours, thresholds))
-    other = partial(_figures, _prepare(labels, theirs, None))
+    other = partial(_figures, _prepare(labels, theirs, limits))
     figures = compare_paired(
         one, other, len(labels), num_bootstrap=num_bootstrap, seed=seed
     )
@@ -113,7 +119,7 @@ def compare_scores_with_baseline(
     name, part = find_measured_part(splits)
     labels, ours = check_scores_pair(part.labels, predictions)
     started = time.perf_counter()
-    features, others = _read_words(splits.train, part, 1)
+    features, others = _read_words([splits.train, part], 1)
     theirs = _score(features, splits.train, others)
     seconds = time.perf_counter() - started
     one, other = (partial(_score_figures, labels, each) for each in (ours, theirs))
@@ -156,8 +162,8 @@ def find_measured_part(splits: Any) -> tuple[str, Any]:
 # === The baseline ===
 
 
-def _read_words(train: "Split", part: "Split", num_columns: int) -> tuple[Any, Any]:
-    """Return the features of both parts, sparse; the vocabulary is of the first."""
+def _read_words(parts: Sequence["Split"], num_columns: int) -> list[Any]:
+    """Return the features of each part, sparse; the vocabulary is of the first."""
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -165,18 +171,18 @@ def _read_words(train: "Split", part: "Split", num_columns: int) -> tuple[Any, A
         ngram_range=(1, 2),
         token_pattern=r"\b\w+\b",
         sublinear_tf=True,
-        min_df=2 if len(train) > _MANY_ROWS else 1,
+        min_df=2 if len(parts[0]) > _MANY_ROWS else 1,
         max_features=max(1_000, min(_MAX_FEATURES, _MAX_WEIGHTS // num_columns)),
         dtype=np.float32,
     )
     try:
-        vectorizer.fit(_join(train))
+        vectorizer.fit(_join(parts[0]))
     except ValueError as error:
         raise ValueError(
             "the training texts hold no words, so there is no baseline to compare with."
         ) from error
     found = []
-    for one in (train, part):
+    for one in parts:
         features = vectorizer.transform(_join(one))
         if one.text_pairs is not None:
             sides = (one.texts, one.text_pairs)
@@ -184,7 +190,7 @@ def _read_words(train: "Split", part: "Split", num_columns: int) -> tuple[Any, A
             cosines = first.multiply(second).sum(axis=1)
             features = hstack([features, np.asarray(cosines)], format="csr")
         found.append(features)
-    return found[0], found[1]
+    return found
 
 
 def _join(part: "Split") -> Sequence[str]:
@@ -196,14 +202,25 @@ def _join(part: "Split") -> Sequence[str]:
 
 
 def _classify(
-    features: Any, train: "Split", others: Any, num_columns: int
-) -> np.ndarray:
-    """Train on one part and predict another."""
+    features: Any, train: "Split", others: Sequence[Any], num_columns: int
+) -> list[np.ndarray]:
+    """Train on one part and predict others."""
+    from scipy.sparse import vstack
+
     labels = np.asarray(train.labels).astype(np.int64)
+    rows = vstack(others, format="csr")
     if labels.ndim == 1:
-        return _regress(features, labels, others, num_columns)
-    columns = [_regress(features, one, others, 2)[:, 1] for one in labels.T]
-    return np.stack(columns, axis=1)
+        found = _regress(features, labels, rows, num_columns)
+    else:
+        columns = [_regress(features, one, rows, 2)[:, 1] for one in labels.T]
+        found = np.stack(columns, axis=1)
+    return np.split(found, np.cumsum([one.shape[0] for one in others[:-1]]))
+
+
+def _choose_thresholds(labels: Any, probabilities: np.ndarray) -> list[float]:
+    """Choose the threshold of each label with the highest F1."""
+    pairs = zip(np.asarray(labels).T, probabilities.T, strict=True)
+    return [threshold_curve(label == 1, one).choose("f1") for label, one in pairs]
 
 
 def _score(features: Any, train: "Split", others: Any) -> np.ndarray:

@@ -172,18 +172,14 @@ def measure_entities(
     Raises:
         ValueError: the arrays do not fit each other or the names.
     """
-    labels, predictions, offsets = _check(labels, predictions, offsets, label_names)
-    rules = build_tag_rules(label_names)
-    true = find_entities(labels, offsets, rules)
-    found = find_entities(predictions, offsets, rules)
-    right = match_entities(true, found)
-    per_type = _measure_types(true, found, right, rules)
-    counts = _count_by_sentence(true, found, right, labels == predictions, offsets)
+    compared = _compare(labels, predictions, offsets, label_names)
+    per_type = _measure_types(compared)
+    counts = compared.count_by_sentence()
     figures = _measure_counts(counts, num_bootstrap, seed)
     f1_macro = float(np.mean([row["f1"] for row in per_type])) if per_type else None
     return {
-        "num_examples": len(offsets) - 1,
-        "num_words": len(labels),
+        "num_examples": len(compared.offsets) - 1,
+        "num_words": len(compared.same),
         **figures,
         "f1_macro": describe_figure(f1_macro, None),
         "per_type": per_type,
@@ -193,8 +189,46 @@ def measure_entities(
             "num_resamples": num_bootstrap,
             "seed": seed,
         },
-        "notes": [] if len(true) else ["There is no entity among the labels."],
+        "notes": [] if len(compared.true) else ["There is no entity among the labels."],
     }
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """True and predicted entities of the same sentences.
+
+    Args:
+        rules: of the tags.
+        offsets: int64 (num_sentences + 1,), where each sentence begins, and the end.
+        same: bool (num_words,), whether the tag of a word is right.
+        true: entities of the labels.
+        found: of the predictions.
+        right: bool (num_predicted,), whether a predicted entity is right.
+    """
+
+    rules: TagRules
+    offsets: np.ndarray
+    same: np.ndarray
+    true: Entities
+    found: Entities
+    right: np.ndarray
+
+    def count_by_sentence(self) -> np.ndarray:
+        """Count right, found and true entities, right words and words, (5, n)."""
+        starts = self.found.starts
+        places = (starts[self.right], starts, self.true.starts, self.same.nonzero()[0])
+        counts = [np.diff(np.searchsorted(one, self.offsets)) for one in places]
+        return np.stack([*counts, np.diff(self.offsets)])
+
+
+def _compare(
+    labels: Any, predictions: Any, offsets: Any, label_names: Sequence[str]
+) -> _Compared:
+    labels, predictions, offsets = _check(labels, predictions, offsets, label_names)
+    rules = build_tag_rules(label_names)
+    true, found = (find_entities(one, offsets, rules) for one in (labels, predictions))
+    same, right = labels == predictions, match_entities(true, found)
+    return _Compared(rules, offsets, same, true, found, right)
 
 
 def _check(
@@ -218,18 +252,17 @@ def _check(
     return arrays
 
 
-def _measure_types(
-    true: Entities, found: Entities, right: np.ndarray, rules: TagRules
-) -> list[dict[str, Any]]:
+def _measure_types(compared: _Compared) -> list[dict[str, Any]]:
     """Return a row for each type that occurs among labels or predictions."""
-    size = len(rules.types)
-    num_true = np.bincount(true.types, minlength=size)
-    num_found = np.bincount(found.types, minlength=size)
-    num_right = np.bincount(found.types[right], minlength=size)
+    types, size = compared.rules.types, len(compared.rules.types)
+    found = compared.found.types
+    num_true = np.bincount(compared.true.types, minlength=size)
+    num_found = np.bincount(found, minlength=size)
+    num_right = np.bincount(found[compared.right], minlength=size)
     f1, precision, recall = _score(num_right, num_found, num_true)
     return [
         {
-            "type": rules.types[k] or "_",
+            "type": types[k] or "_",
             "precision": float(precision[k]),
             "recall": float(recall[k]),
             "f1": float(f1[k]),
@@ -258,12 +291,7 @@ def count_entities(
     Raises:
         ValueError: the arrays do not fit each other or the names.
     """
-    labels, predictions, offsets = _check(labels, predictions, offsets, label_names)
-    rules = build_tag_rules(label_names)
-    true = find_entities(labels, offsets, rules)
-    found = find_entities(predictions, offsets, rules)
-    right = match_entities(true, found)
-    return _count_by_sentence(true, found, right, labels == predictions, offsets)
+    return _compare(labels, predictions, offsets, label_names).count_by_sentence()
 
 
 def score_counts(sums: np.ndarray) -> dict[str, np.ndarray]:
@@ -278,29 +306,6 @@ def score_counts(sums: np.ndarray) -> dict[str, np.ndarray]:
     right, found, true, same, words = sums
     figures = [*_score(right, found, true), same / np.maximum(words, 1)]
     return dict(zip(_FIGURES, figures, strict=True))
-
-
-def _count_by_sentence(
-    true: Entities,
-    found: Entities,
-    right: np.ndarray,
-    same: np.ndarray,
-    offsets: np.ndarray,
-) -> np.ndarray:
-    """Count right, found and true entities, right words and words: (5, sentences)."""
-
-    def count(places: np.ndarray) -> np.ndarray:
-        return np.diff(np.searchsorted(places, offsets))
-
-    return np.stack(
-        [
-            count(found.starts[right]),
-            count(found.starts),
-            count(true.starts),
-            count(np.flatnonzero(same)),
-            np.diff(offsets),
-        ]
-    )
 
 
 def _measure_counts(

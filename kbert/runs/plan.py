@@ -132,7 +132,7 @@ def build_plan(
     found_task, request, findings = _find_task(request, task)
     windows = {k: v for k, v in (windows or {}).items() if v is not None}
     _check_options(found_task, class_weight, slices, long_text, windows)
-    _check_separator(found_task, request)
+    _check_reading(found_task, request)
     if check_labels and not found_task.balances:
         raise ValueError(
             f"check_labels (--check-labels) is for classes; the task {found_task.name} "
@@ -205,12 +205,21 @@ def _check_options(
             )
 
 
-def _check_separator(task: Task, request: Request) -> None:
-    """Refuse a mark between labels of a task whose rows have one label each."""
-    if "separator" in request.reading and task.name != "multilabel":
+def _check_reading(task: Task, request: Request) -> None:
+    """Refuse what the task does not read data with: it would be ignored in silence."""
+    for name in request.reading:
+        if name in task.readings:
+            continue
+        if name == "separator":
+            raise ValueError(
+                "separator (--separator) stands between several labels of a row; the "
+                f"task {task.name} has none. Leave it out, or pass task= (--task) "
+                "multilabel."
+            )
+        flag = "--no-stratify" if name == "stratify" else f"--{name}"
         raise ValueError(
-            "separator (--separator) stands between several labels of a row; the task "
-            f"{task.name} has none. Leave it out, or pass task= (--task) multilabel."
+            f"{name} ({flag}) has no use for the task {task.name}, whose data are read "
+            f"with {', '.join(task.readings)} alone; leave it out."
         )
 
 

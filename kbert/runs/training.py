@@ -73,7 +73,8 @@ def train(
         batch_size: rows a step.
         learning_rate: highest, after the warm-up.
         max_length: longest text, in tokens; what is longer is cut.
-        class_weight: `balanced`, or a dict with a weight for every label id.
+        class_weight: `balanced`, or a dict with a weight for every label id: the
+            labels as they are printed, from 0, the one of `positive` last.
         freeze: layers of the encoder that do not train, from the bottom; `all`.
         seed: of the split, the head, the batches and dropout.
         precision: `auto`, `float32`, `bfloat16` or `float16`.

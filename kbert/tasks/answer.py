@@ -18,7 +18,7 @@ from kbert.tasks.answer_data import (
 )
 from kbert.tasks.answer_judge import AnswerJudge
 from kbert.tasks.parts import TaskSplits, find_sources
-from kbert.tasks.task import NUM_MISTAKES, Request, Task
+from kbert.tasks.task import LAYOUT, NUM_MISTAKES, Request, Task
 
 if TYPE_CHECKING:
     import keras
@@ -59,6 +59,7 @@ class AnswerQuestions(Task):
     mode = "max"
     headlines = ("exact_match", "f1")
     inputs = (("question",), ("context",))
+    readings = LAYOUT
     judge = AnswerJudge()
 
     def load(self, request: Request) -> TaskSplits:

@@ -27,6 +27,7 @@ class Multilabel(TableTask):
     mode = "min"
     headlines = ("f1_micro", "f1_macro", "ranking_precision", "subset_accuracy")
     long_texts = ("truncate", "head-tail")
+    readings = (*TableTask.readings, "separator")
     judge = SeveralJudge()
 
     def describe_head(

@@ -9,7 +9,7 @@ import numpy as np
 from kbert.data import Split, Splits, load_split, load_splits
 from kbert.data.values import Kind
 from kbert.tasks.columns import complete
-from kbert.tasks.task import Request, Task
+from kbert.tasks.task import TABLE_READINGS, Request, Task
 
 if TYPE_CHECKING:
     from kbert.models import Model
@@ -25,6 +25,7 @@ class TableTask(Task):
 
     kind: ClassVar[Kind]
     has_columns = True
+    readings: ClassVar[tuple[str, ...]] = TABLE_READINGS
 
     def load(self, request: Request) -> Splits:
         """Read texts and labels, check and split them; see `kbert.load_splits`."""

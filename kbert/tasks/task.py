@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 # What of `reading` holds for any file like the training one; the rest is of the split.
 LAYOUT = ("encoding", "columns", "delimiter", "quoting")
 READ_ALIKE = (*LAYOUT, "separator")
-_READING = (*READ_ALIKE, "stratify", "drop")
+TABLE_READINGS = (*LAYOUT, "stratify", "drop")
+_READING = (*TABLE_READINGS, "separator")
 NUM_MISTAKES = 20  # that a report shows
 PAIRED = "paired"  # in a model's `metadata`: it was trained on pairs of texts
 
@@ -88,6 +89,7 @@ class Task(ABC):
         has_columns: whether its data are tables, whose columns
             `kbert.tasks.columns` finds.
         long_texts: ways to read texts longer than the maximum that can be chosen.
+        readings: arguments of `Request.reading` that its data are read with.
         judge: says how far to trust its models' predictions.
         inputs: names that the columns of a text have where none are named; of
             several parts those of each.
@@ -103,6 +105,7 @@ class Task(ABC):
     balances: ClassVar[bool] = False
     has_columns: ClassVar[bool] = False
     long_texts: ClassVar[tuple[str, ...]] = ()
+    readings: ClassVar[tuple[str, ...]] = ("encoding",)
     judge: ClassVar[Judge]
     inputs: ClassVar[tuple[tuple[str, ...], ...]] = (("text",),)
     is_nested: ClassVar[bool] = False
