@@ -130,12 +130,13 @@ class Backbone(keras.Model):
         if device.type != "cpu" or not self.runs_packed:
             raise ValueError(
                 "quantize='int8' is for an encoder on a CPU whose layers are as they "
-                f"were built; this one is on {device}. Leave quantize out."
+                f"were built; this one is on {device}. Leave quantize "
+                "(--int8) out."
             )
         if not is_available():
             raise RuntimeError(
                 f"torch {torch.__version__} has no 8-bit products on this CPU. Leave "
-                "quantize out."
+                "quantize (--int8) out."
             )
         token = _IN_INT8.set((*_IN_INT8.get(), id(self)))
         try:
