@@ -25,6 +25,7 @@ __all__ = ["Backbone", "Model", "build_classifier", "load_backbone", "load_model
 
 Pooling = Literal["pooler", "cls", "mean"]
 _MLP_UNITS = 512
+_OUTPUTS = {"softmax": "probabilities", "sigmoid": "probabilities", "linear": "score"}
 # Keras finds in files only what has been imported.
 _IN_FILES = (EntityF1, SpanAccuracy, SpanScores, WordAccuracy)
 MODEL_FILE = "model.keras"  # of a run folder
@@ -89,6 +90,7 @@ def build_classifier(
     *,
     num_classes: int | None = None,
     head: str | keras.layers.Layer | Callable = "linear",
+    activation: Literal["softmax", "sigmoid", "linear"] = "softmax",
     dropout: float = 0.1,
     pooling: Pooling | None = None,
     max_length: int | None = None,
@@ -105,11 +107,14 @@ def build_classifier(
     Args:
         preset: see `kbert.load_preset`.
         label_names: names of the label ids, in their order.
-        num_classes: number of classes, when they have no names; 1 only with a head of
-            one's own, that gives a score.
+        num_classes: number of classes, when they have no names; 1 only where they do
+            not exclude each other.
         head: `linear` (dropout, dense), `mlp` (dense 512, ReLU, dropout, dense), both
-            ending in a softmax that is trained from its logits; or a layer or function
-            from features (batch, hidden_dim) to probabilities (batch, num_classes).
+            ending in `activation`; or a layer or function from features (batch,
+            hidden_dim) to outputs (batch, num_classes).
+        activation: of a named head: `softmax` for classes that exclude each other,
+            `sigmoid` for independent labels, both trained from their logits, or
+            `linear` for scores.
         dropout: share of values dropped in a named head, in [0, 1).
         pooling: `pooler`, `cls` (first token) or `mean` (over tokens) makes one vector
             of a text; `None` is what the preset was trained for.
@@ -121,7 +126,7 @@ def build_classifier(
         window_overlap: tokens that two neighbouring windows share.
         max_windows: most windows a text. A step of training holds no more than
             `batch_size` times so many.
-        window_pooling: `mean` or `max` of a class's logit over the windows of a text.
+        window_pooling: `mean` or `max` of a logit over the windows of a text.
         precision: format of the matrix products; see `Backbone`.
         load_weights: `False` leaves the encoder's weights random.
 
@@ -133,7 +138,8 @@ def build_classifier(
         ValueError: classes, head, pooling or length do not fit; the sentence says how.
     """
     preset = load_preset(preset)
-    least = 1 if callable(head) else 2
+    _check_head(head, activation)
+    least = 2 if activation == "softmax" and not callable(head) else 1
     num_classes = _count_classes(label_names, num_classes, least)
     preprocessor = Preprocessor(
         preset.tokenizer,
@@ -157,7 +163,11 @@ def build_classifier(
         rows = SplitWindows(name="split_windows")(inputs)
         join = _join_windows(head, window_pooling, inputs)
     features = pool(backbone, pooling or preset.pooling, rows)
-    outputs = _build_head(head, features, num_classes, dropout, join)
+    outputs = (
+        head(features)
+        if callable(head)
+        else _build_head(head, activation, features, num_classes, dropout, join)
+    )
     if outputs.shape[-1] != num_classes:
         raise ValueError(
             f"the head must give {num_classes} values a text, one a class; "
@@ -260,15 +270,26 @@ def _join_windows(head, mode, inputs: dict) -> Callable:
     return lambda logits: join(logits, inputs["padding_mask"])
 
 
-def _build_head(head, features, num_classes: int, dropout: float, join=None):
-    """Connect a head; `join` makes one row a text of its logits."""
-    if callable(head):
-        return head(features)
-    if head not in ("linear", "mlp"):
+def _check_head(head, activation) -> None:
+    if not callable(head) and head not in ("linear", "mlp"):
         raise ValueError(
             "head must be 'linear', 'mlp', a layer or a function of the features; "
             f"received {head!r}."
         )
+    if activation not in _OUTPUTS:
+        raise ValueError(
+            f"activation must be one of {', '.join(map(repr, _OUTPUTS))}; received "
+            f"{activation!r}."
+        )
+    if callable(head) and activation != "softmax":
+        raise ValueError(
+            "activation is for head='linear' or 'mlp'; a head of your own has one in "
+            f"itself. Leave it out; received {activation!r}."
+        )
+
+
+def _build_head(head, activation, features, num_classes: int, dropout: float, join):
+    """Connect a named head; `join` makes one row a text of its logits."""
     if head == "mlp":
         features = keras.layers.Dense(
             _MLP_UNITS, activation="relu", name="head_hidden"
@@ -276,14 +297,19 @@ def _build_head(head, features, num_classes: int, dropout: float, join=None):
     features = keras.layers.Dropout(dropout, name="head_dropout")(features)
     dense = keras.layers.Dense(
         num_classes,
-        activation=None if join else "softmax",
+        activation=None if join else activation,
         kernel_initializer=build_initializer(),
-        name="logits" if join else "probabilities",
+        name="logits" if join and activation != "linear" else _OUTPUTS[activation],
     )
+    outputs = dense(features)
     if join is None:
-        return dense(features)
-    softmax = keras.layers.Softmax(name="probabilities")
-    return softmax(join(dense(features)))
+        return outputs
+    outputs = join(outputs)
+    if activation == "softmax":
+        return keras.layers.Softmax(name="probabilities")(outputs)
+    if activation == "sigmoid":
+        return keras.layers.Activation("sigmoid", name="probabilities")(outputs)
+    return outputs
 
 
 def load_model(

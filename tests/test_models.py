@@ -140,6 +140,24 @@ def test_the_mlp_head_is_the_spam_sources():
     assert dense.kernel.shape == (512, 2)
 
 
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("windows", [{}, {"long_text": "windows", "max_length": 6}])
+def test_a_named_head_ends_in_its_activation(activation, windows):
+    scores = tiny.build_model(activation="linear", **windows)
+    model = tiny.build_model(activation=activation, **windows)
+    model.set_weights(scores.get_weights())
+    wanted = getattr(keras.ops, activation)(scores.predict(TEXTS))
+    np.testing.assert_allclose(model.predict(TEXTS), wanted.cpu(), atol=1e-6)
+
+
+def test_a_head_of_ones_own_has_its_own_activation():
+    layer = keras.layers.Dense(2, activation="sigmoid")
+    with pytest.raises(ValueError, match="a head of your own has one in itself"):
+        tiny.build_model(head=layer, activation="sigmoid")
+    with pytest.raises(ValueError, match="one of 'softmax', 'sigmoid', 'linear'; .*u'"):
+        tiny.build_model(activation="relu")
+
+
 def test_a_layer_serves_as_a_head():
     head = keras.layers.Dense(2, activation="softmax", name="mine")
     model = tiny.build_model(head=head)

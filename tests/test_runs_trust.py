@@ -326,12 +326,13 @@ def test_slices_are_refused_before_training_where_they_cannot_be(tmp_path):
 
 
 @pytest.mark.slow
-def test_long_texts_are_read_as_asked_where_the_task_can(tmp_path):
-    frame = pd.DataFrame(TABLES["classify"])
+@pytest.mark.parametrize("name", TABLES)
+def test_long_texts_are_read_in_windows(tmp_path, name):
     run = kbert.train(
-        frame,
+        pd.DataFrame(TABLES[name]),
         preset=tiny.build_preset(),
         out=tmp_path / "a",
+        task=name,
         long_text="windows",
         max_length=8,
         **SETTINGS,
@@ -340,25 +341,22 @@ def test_long_texts_are_read_as_asked_where_the_task_can(tmp_path):
     sentences = " ".join(run.report["data"]["sentences"])
     assert "window" in sentences or "No text was cut" in sentences
     assert "--long-text windows" in run.report["command"]
-    assert run.report["trust"]["calibration"]["temperature"] > 0
+    column = "label" if name == "regress" else "probability_good"
+    if name != "regress":
+        assert run.report["trust"]["calibration"]["temperature"] > 0
     written = pd.read_csv(run.path / "predictions.csv")
     found = kbert.load_run(run.path).predict(written["text"].tolist())
-    np.testing.assert_allclose(
-        found["probability_good"], written["probability_good"], atol=1e-4
-    )
+    np.testing.assert_allclose(found[column], written[column], atol=1e-4)
+    assert len(run.explain(written["text"][0]).tokens)
+
+
+def test_a_task_with_windows_of_its_own_takes_no_others(tmp_path):
     with pytest.raises(
         ValueError, match="task tag reads long texts in windows of its own"
     ):
         kbert.train(
             ([["a", "b"]] * 20, [["O", "B-X"]] * 20),
             task="tag",
-            preset=tiny.build_preset(),
-            long_text="windows",
-            out=tmp_path / "b",
-        )
-    with pytest.raises(ValueError, match="long_text .* can be truncate, head-tail"):
-        kbert.train(
-            frame.assign(label=np.arange(120) / 7),
             preset=tiny.build_preset(),
             long_text="windows",
             out=tmp_path / "b",

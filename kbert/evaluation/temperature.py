@@ -176,7 +176,7 @@ def _skip_pooling(layer: Any) -> Any:
 
     from kbert.engine.windows import WindowPooling
 
-    if type(layer) is not keras.layers.Softmax:
+    if type(layer) not in (keras.layers.Softmax, keras.layers.Activation):
         return layer
     pooling = layer.input._keras_history.operation
     if type(pooling) is not WindowPooling:

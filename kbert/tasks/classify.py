@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kbert import evaluation
-from kbert.long_texts import LONG_TEXTS
 from kbert.tasks.judge import LabelJudge
 from kbert.tasks.table_task import TableTask
 
@@ -28,7 +27,6 @@ class Classify(TableTask):
     pictures = ("reliability", "precision_recall")
     balances = True
     judge = LabelJudge()
-    long_texts = LONG_TEXTS
 
     def describe_head(
         self, label_names: Sequence[str], dropout: float

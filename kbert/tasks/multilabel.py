@@ -7,7 +7,6 @@ import numpy as np
 
 from kbert import evaluation
 from kbert.data.values import choose_separator
-from kbert.tasks.heads import build_head
 from kbert.tasks.judge import SeveralJudge
 from kbert.tasks.table_task import TableTask
 
@@ -26,7 +25,6 @@ class Multilabel(TableTask):
     metric = "loss"
     mode = "min"
     headlines = ("f1_micro", "f1_macro", "ranking_precision", "subset_accuracy")
-    long_texts = ("truncate", "head-tail")
     readings = (*TableTask.readings, "separator")
     judge = SeveralJudge()
 
@@ -34,8 +32,11 @@ class Multilabel(TableTask):
         self, label_names: Sequence[str], dropout: float
     ) -> dict[str, Any]:
         """Return a sigmoid for each label."""
-        head = build_head(len(label_names), "sigmoid", dropout, "probabilities")
-        return {"label_names": label_names, "head": head}
+        return {
+            "label_names": label_names,
+            "activation": "sigmoid",
+            "dropout": dropout,
+        }
 
     def compile(self, model, optimizer):
         """Compile with the binary cross-entropy of each label."""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kbert import evaluation
-from kbert.tasks.heads import build_head
 from kbert.tasks.judge import ScoreJudge
 from kbert.tasks.table_task import TableTask
 
@@ -32,14 +31,13 @@ class Regress(TableTask):
     mode = "min"
     headlines = ("pearson", "spearman", "mean_squared_error", "mean_absolute_error")
     pictures = ("scores",)
-    long_texts = ("truncate", "head-tail")
     judge = ScoreJudge()
 
     def describe_head(
         self, label_names: Sequence[str], dropout: float
     ) -> dict[str, Any]:
         """Return one number, which nothing bounds."""
-        return {"num_classes": 1, "head": build_head(1, None, dropout, "score")}
+        return {"num_classes": 1, "activation": "linear", "dropout": dropout}
 
     def compile(self, model, optimizer):
         """Compile with the squared error, in deviations of the training scores."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from kbert.data import Split, Splits, load_split, load_splits
 from kbert.data.values import Kind
+from kbert.long_texts import LONG_TEXTS
 from kbert.tasks.columns import complete
 from kbert.tasks.task import TABLE_READINGS, Request, Task
 
@@ -25,6 +26,7 @@ class TableTask(Task):
 
     kind: ClassVar[Kind]
     has_columns = True
+    long_texts = LONG_TEXTS
     readings: ClassVar[tuple[str, ...]] = TABLE_READINGS
 
     def load(self, request: Request) -> Splits:
