@@ -308,6 +308,27 @@ def test_where_it_cannot_be_the_report_stays(runs, tmp_path, capsys):
         kbert.write_report(kbert.TrainedRun(folder, run.config, broken))
 
 
+def test_another_threshold_can_be_given_without_training_again(runs, capsys):
+    run, texts = runs["classify"], TEXTS[:40]
+    plain = run.predict(texts)
+    limit = float(plain["probability_good"].median())
+    found = run.predict(texts, threshold=limit)
+    expected = np.where(plain["probability_good"] >= limit, "good", "bad")
+    np.testing.assert_array_equal(found["label"], expected)
+    labels = list(TABLES["classify"]["label"][:40])
+    figures = run.evaluate((texts, labels), threshold=limit)
+    assert figures["accuracy"]["value"] == np.mean(expected == labels)
+    assert run.predict(texts)["label"].tolist() == plain["label"].tolist()
+    several = runs["multilabel"].predict(texts, threshold=0.999)
+    assert set(several["label"]) == {""}
+    with pytest.raises(ValueError, match="number between 0 and 1 here; received 'f1'"):
+        run.predict(texts, threshold="f1")
+    with pytest.raises(ValueError, match="the task regress decides without one"):
+        runs["regress"].evaluate((texts, [1.0] * 40), threshold=0.3)
+    assert main(["predict", str(run.path), "-", "--threshold", "1.5"]) == 2
+    assert "between 0 and 1; received 1.5" in capsys.readouterr().err
+
+
 def test_a_run_goes_wherever_a_path_goes(runs, tmp_path):
     run = runs["classify"]
     out = run.export("keras", tmp_path / "out")

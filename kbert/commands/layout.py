@@ -48,6 +48,7 @@ class Rows:
     file: Positional[str]  # rows to read
     text: str | None = None  # column of the texts; else as in training
     text_pair: str | None = None  # column of the second texts; else as in training
+    threshold: float | None = None  # probability to decide from; else as in training
     layout: Layout = field(default_factory=Layout)
 
     def to_arguments(self) -> dict[str, Any]:

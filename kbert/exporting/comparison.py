@@ -97,7 +97,8 @@ def _choose(probabilities: np.ndarray, model: Model) -> np.ndarray:
     """Return the label of each text, or of several labels which of them are given."""
     if model.task != "multilabel" and probabilities.shape[-1] == 1:
         return (probabilities[:, 0] > 0.5).astype(int)
-    return find_task(model.task or "classify").decide(model, probabilities)
+    task = find_task(model.task or "classify")
+    return task.decide(probabilities, **task.find_options(model))
 
 
 def _compare_accuracy(

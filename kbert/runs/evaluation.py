@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kbert.runs.seen import describe_seen
+from kbert.runs.thresholds import find_options
 from kbert.runs.trained import Figures, TrainedRun, load_run
 
 _logger = logging.getLogger("kbert")
@@ -20,6 +21,7 @@ def evaluate(
     text_pair: str | None = None,
     limit: int | None = None,
     batch_size: int = 32,
+    threshold: float | None = None,
     **reading: Any,
 ) -> Figures:
     """Measure a trained model on labelled texts.
@@ -34,6 +36,8 @@ def evaluate(
         text_pair: column of the second texts of pairs, likewise.
         limit: most rows to use, the first ones.
         batch_size: rows a batch.
+        threshold: probability from which a row is of the second class, or has a
+            label, in (0, 1); `None`: as the model was trained to decide.
         **reading: further arguments of `kbert.load_split`, such as `delimiter`.
 
     Returns:
@@ -50,7 +54,7 @@ def evaluate(
     )
     part = run.task.read(request)[:limit]
     predictions = run.task.predict(run.model, part, batch_size=batch_size)
-    options = run.task.find_options(run.model)
+    options = find_options(run.task, run.model, threshold)
     metrics = run.task.measure(part, predictions, run.label_names, **options)
     name = Path(source).name if isinstance(source, str | os.PathLike) else "the data"
     seen = describe_seen(run.path, part, name)

@@ -132,7 +132,8 @@ def _tabulate(
     if getattr(part, "text_pairs", None) is not None:
         columns["text_pair"] = part.text_pairs
     columns["true_label"] = plan.task.name_labels(part, plan.splits.label_names)
-    columns |= plan.task.tabulate(model, part, predictions)
+    options = plan.task.find_options(model)
+    columns |= plan.task.tabulate(model, part, predictions, **options)
     names = list(columns)
     rows = zip(*columns.values(), strict=True)
     return [dict(zip(names, row, strict=True)) for row in rows]

@@ -17,6 +17,7 @@ from kbert.data.opening import format_suffix
 from kbert.data.sources import read_table
 from kbert.report import RunFolder
 from kbert.runs.tables import Added, Lines, Parquet, Records, Table, open_table
+from kbert.runs.thresholds import find_options
 from kbert.runs.trained import TrainedRun, load_run
 from kbert.tasks import Request
 
@@ -53,6 +54,7 @@ def predict(
     text_pair: str | None = None,
     batch_size: int = 32,
     quantize: str | None = None,
+    threshold: float | None = None,
     **reading: Any,
 ) -> Any:
     """Predict every row of a table, however long it is.
@@ -69,6 +71,8 @@ def predict(
         batch_size: texts a batch.
         quantize: `int8` multiplies in 8 bits on a CPU, and says for how many of the
             first rows that changes something.
+        threshold: probability from which a row is of the second class, or has a
+            label, in (0, 1); `None`: as the model was trained to decide.
         **reading: further arguments of `kbert.load_split`, such as `delimiter`.
 
     Returns:
@@ -90,7 +94,8 @@ def predict(
     """
     run = load_run(run)
     request = run.request(source, text=text, text_pair=text_pair, reading=reading)
-    predictor = _Predictor(run, batch_size, quantize)
+    options = find_options(run.task, run.model, threshold)
+    predictor = _Predictor(run, batch_size, quantize, options)
     if not isinstance(source, str | os.PathLike):
         names = _name_inputs(run, request, _list_columns(source))
         return _predict_memory(predictor, source, names, out)
@@ -150,15 +155,22 @@ class _Predictor:
         run: whose model predicts.
         batch_size: texts a batch.
         quantize: `int8`, or `None` for exact products.
+        options: by what it decides; see `Task.find_options`.
 
     Raises:
         ValueError: there is no such rounding.
     """
 
-    def __init__(self, run: TrainedRun, batch_size: int, quantize: str | None) -> None:
+    def __init__(
+        self,
+        run: TrainedRun,
+        batch_size: int,
+        quantize: str | None,
+        options: dict[str, Any],
+    ) -> None:
         if quantize not in (None, "int8"):
             raise ValueError(f"quantize must be 'int8' or None; received {quantize!r}.")
-        self.run, self._batch_size = run, batch_size
+        self.run, self._batch_size, self._options = run, batch_size, options
         self._is_rounded = self._is_new = quantize is not None
 
     def predict(self, columns: Sequence[list], taken: Sequence[str]) -> dict[str, list]:
@@ -176,7 +188,7 @@ class _Predictor:
     def _tabulate(self, inputs: list) -> dict[str, list]:
         task, model = self.run.task, self.run.model
         predictions = task.predict(model, inputs, batch_size=self._batch_size)
-        return task.tabulate(model, inputs, predictions)
+        return task.tabulate(model, inputs, predictions, **self._options)
 
     def _compare(self, inputs: list, rounded: Added) -> None:
         """Say what rounding changes in the column that matters most."""

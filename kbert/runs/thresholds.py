@@ -68,6 +68,35 @@ def has_threshold(task: Task, model: "Model") -> bool:
     return task.find_options(model).get("thresholds") is not None
 
 
+def find_options(task: Task, model: "Model", threshold: float | None) -> dict[str, Any]:
+    """Find what decides: a threshold that the user gives, or the model's own.
+
+    Args:
+        task: of the model.
+        model: trained.
+        threshold: a number in (0, 1) for the second of two classes, or for each label;
+            `None`: the model's own.
+
+    Returns:
+        As `Task.find_options`.
+
+    Raises:
+        ValueError: it is no such number, or the model decides without one.
+    """
+    if threshold is None:
+        return task.find_options(model)
+    if isinstance(threshold, str):
+        raise ValueError(
+            "threshold (--threshold) must be a number between 0 and 1 here; received "
+            f"{threshold!r}. By f1, accuracy or cost it is chosen in training."
+        )
+    rule = ThresholdRule(threshold)
+    check_task(rule, task)
+    names = model.label_names or ()
+    _check_classes(task, names)
+    return {"thresholds": threshold if task.balances else [threshold] * len(names)}
+
+
 def check_task(rule: ThresholdRule | None, task: Task) -> None:
     """Refuse a threshold for a task that decides without any.
 
@@ -142,16 +171,19 @@ def check_rows(rule: ThresholdRule | None, task: Task, splits: Any) -> None:
     """
     if rule is None:
         return
-    names = splits.label_names
-    if task.balances and len(names) != 2:
-        raise ValueError(
-            f"threshold (--threshold) is for two classes; these are {len(names):,}. "
-            "Leave it out: the likeliest class is taken."
-        )
+    _check_classes(task, splits.label_names)
     if splits.validation is None or splits.validation.labels is None:
         raise ValueError(
             "threshold (--threshold) needs validation rows to choose and to measure "
             "it on, and there are none; give validation (--validation) a share."
+        )
+
+
+def _check_classes(task: Task, label_names: Sequence[str]) -> None:
+    if task.balances and len(label_names) != 2:
+        raise ValueError(
+            f"threshold (--threshold) is for two classes; these are "
+            f"{len(label_names):,}. Leave it out: the likeliest class is taken."
         )
 
 

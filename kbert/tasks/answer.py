@@ -232,7 +232,11 @@ class AnswerQuestions(Task):
         return [" | ".join(dict.fromkeys(texts)) for texts in part.labels or ()]
 
     def tabulate(
-        self, model: "Model", inputs: Any, predictions: Sequence[Answer]
+        self,
+        model: "Model",
+        inputs: Any,
+        predictions: Sequence[Answer],
+        thresholds: None = None,
     ) -> dict[str, list[Any]]:
         """Return each answer, its place in the text and its probability."""
         return {

@@ -55,9 +55,9 @@ class Classify(TableTask):
         """Return the threshold of the second of two classes, where one was chosen."""
         return {"thresholds": model.metadata.get(_THRESHOLD)}
 
-    def decide(self, model, predictions):
+    def decide(self, predictions, thresholds=None):
         """Return the class of each row, int64 (n,)."""
-        return evaluation.decide(predictions, model.metadata.get(_THRESHOLD))
+        return evaluation.decide(predictions, thresholds)
 
     def find_mistakes(self, part, predictions, label_names, thresholds=None):
         """Return the mistakes that the model was surest of."""
@@ -72,11 +72,11 @@ class Classify(TableTask):
         )
 
     def tabulate(
-        self, model: "Model", inputs: Any, predictions: Any
+        self, model: "Model", inputs: Any, predictions: Any, thresholds: Any = None
     ) -> dict[str, list[Any]]:
         """Return `label`, its `probability`, and `probability_<label>` for each."""
         names = model.label_names or ()
-        chosen = self.decide(model, predictions)
+        chosen = self.decide(predictions, thresholds)
         columns: dict[str, list[Any]] = {
             "label": [names[label] for label in chosen],
             "probability": predictions[np.arange(len(chosen)), chosen].tolist(),

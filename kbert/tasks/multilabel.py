@@ -58,9 +58,8 @@ class Multilabel(TableTask):
         """Return the thresholds."""
         return {"thresholds": model.metadata.get(_THRESHOLDS)}
 
-    def decide(self, model, predictions):
+    def decide(self, predictions, thresholds=None):
         """Return which labels each row has, bool (n, num_labels)."""
-        thresholds = model.metadata.get(_THRESHOLDS)
         if thresholds is None:
             thresholds = [evaluation.DEFAULT_THRESHOLD] * predictions.shape[1]
         return evaluation.decide(predictions, thresholds)
@@ -70,14 +69,14 @@ class Multilabel(TableTask):
         return _join(part.labels > 0, label_names)
 
     def tabulate(
-        self, model: "Model", inputs: Any, predictions: Any
+        self, model: "Model", inputs: Any, predictions: Any, thresholds: Any = None
     ) -> dict[str, list[Any]]:
         """Return `label`, names with `;` or another mark between, and each probability.
 
         See `kbert.data.values.choose_separator` for the mark.
         """
         names = model.label_names or ()
-        chosen = self.decide(model, predictions)
+        chosen = self.decide(predictions, thresholds)
         columns: dict[str, list[Any]] = {"label": _join(chosen, names)}
         for label, name in enumerate(names):
             columns[f"probability_{name}"] = predictions[:, label].tolist()

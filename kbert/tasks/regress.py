@@ -92,7 +92,7 @@ class Regress(TableTask):
         return part.labels.tolist()
 
     def tabulate(
-        self, model: "Model", inputs: Any, predictions: Any
+        self, model: "Model", inputs: Any, predictions: Any, thresholds: Any = None
     ) -> dict[str, list[Any]]:
         """Return the scores as `label`."""
         return {"label": predictions.tolist()}

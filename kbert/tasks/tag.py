@@ -289,7 +289,11 @@ class Tag(Task):
         return [" ".join(tags) for tags in part.tags or ()]
 
     def tabulate(
-        self, model: "Model", inputs: Any, predictions: Sequence[TaggedText]
+        self,
+        model: "Model",
+        inputs: Any,
+        predictions: Sequence[TaggedText],
+        thresholds: None = None,
     ) -> dict[str, list[Any]]:
         """Return the tags, joined by blanks, and the entities as dicts."""
         return {

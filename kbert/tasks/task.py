@@ -289,18 +289,18 @@ class Task(ABC):
             model: trained.
 
         Returns:
-            Further arguments of `measure`, `find_mistakes` and the judge: none, or
-            `thresholds`, a number for the second of two classes or one for each label;
-            `None` where there are none.
+            Further arguments of `measure`, `find_mistakes`, `tabulate`, `decide` and
+            the judge: none, or `thresholds`, a number for the second of two classes or
+            a sequence with one for each label; `None` where there are none.
         """
         return {}
 
-    def decide(self, model: "Model", predictions: Any) -> Any:
-        """Choose what `tabulate` calls the label, by the thresholds of a model.
+    def decide(self, predictions: Any, thresholds: Any = None) -> Any:
+        """Choose what `tabulate` calls the label.
 
         Args:
-            model: trained; its `metadata` may hold thresholds.
             predictions: as `predict` returns them.
+            thresholds: of the model; see `find_options`.
 
         Returns:
             Class ids, int64 (n,), or which labels a row has, bool (n, num_labels);
@@ -342,14 +342,15 @@ class Task(ABC):
 
     @abstractmethod
     def tabulate(
-        self, model: "Model", inputs: Any, predictions: Any
+        self, model: "Model", inputs: Any, predictions: Any, thresholds: Any = None
     ) -> dict[str, list[Any]]:
         """Make the columns that `kbert predict` adds to its input.
 
         Args:
-            model: trained; its `metadata` may hold thresholds.
+            model: trained.
             inputs: what was predicted.
             predictions: as `predict` returns them.
+            thresholds: of the model; see `find_options`.
 
         Returns:
             Column name to a value an input, such as `label` and `probability`.
