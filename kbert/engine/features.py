@@ -33,7 +33,7 @@ def split_at_features(
 
     Args:
         model: functional, with backbones in it.
-        build: makes the encoder part from inputs and outputs.
+        build: makes each part from inputs and outputs.
 
     Returns:
         The two parts; `None` when an encoder trains or drops values, or when the head
@@ -46,7 +46,7 @@ def split_at_features(
     if len(candidates) != 1:
         return None
     try:
-        head = keras.Model(candidates[0], model.output)
+        head = build(candidates[0], model.output)
     except ValueError:  # the head reads another input too
         return None
     return SplitModel(build(model.input, candidates[0]), head)

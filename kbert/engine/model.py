@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -90,17 +91,13 @@ class EngineModel(keras.Model):
     def _get_function(self, operation, training, token_vectors=None):
         reads = self._reads.get(id(operation))
         if reads is None:
-            if training is not None and "training" in getattr(
-                operation, "_call_context_args", {}
-            ):
-                return functools.partial(operation, training=training)
-            return operation
+            return _in_mode(operation, training)
         if isinstance(operation, Backbone):
             if operation.runs_packed:
                 return functools.partial(
                     self._encode, operation, reads, training, token_vectors
                 )
-            return functools.partial(operation.__call__, training=training)
+            return _in_mode(operation, training)
         # This operation takes the first token; its encoder has already done so.
         backbone = reads[0]
         return (lambda x, key, **context: x) if backbone.runs_packed else operation
@@ -378,6 +375,22 @@ class EngineModel(keras.Model):
         step = int(self.optimizer._iterations.value)
         where = find_unsound(y, y_pred, sample_weight)
         raise RuntimeError(describe_unsound(float(loss), step, where))
+
+
+def _in_mode(operation, training: bool | None) -> Callable:
+    """Return a call of an operation that says whether the model trains.
+
+    The graph keeps the arguments that its layers were connected with, `training=False`
+    among them, and hands them over again; what is said here outweighs them.
+    """
+    knows = "training" in getattr(operation, "_call_context_args", {})
+    if training is None or not knows:
+        return operation
+
+    def call(*args, **kwargs):
+        return operation(*args, **{**kwargs, "training": training})
+
+    return call
 
 
 def _check_knows(optimizer, variables) -> None:

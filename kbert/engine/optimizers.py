@@ -262,8 +262,16 @@ class FusedUpdate:
             self._update_adam(members, rate, decay, epsilon, factor, own_count, skip)
 
     def _pair(self, gradients) -> list:
-        pairs = zip(self.variables, gradients, strict=True)
-        return [pair for pair in pairs if pair[1] is not None]
+        """Return each variable that has a gradient, and this laid out as it is.
+
+        torch's fused update reads memory from end to end. A layer that permutes its
+        kernel, as Keras's convolutions do, has a gradient with other strides.
+        """
+        return [
+            (variable, gradient if gradient.is_sparse else gradient.contiguous())
+            for variable, gradient in zip(self.variables, gradients, strict=True)
+            if gradient is not None
+        ]
 
     def _group(self, pairs) -> dict[tuple[float, float], list]:
         """Return the variables of each learning rate multiplier and weight decay."""

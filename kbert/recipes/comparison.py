@@ -9,14 +9,14 @@ from typing import Any
 from kbert import report
 from kbert.presets import EMBEDDED_PRESET, is_same_preset
 from kbert.recipes.experiment import Experiment, Settings, Variant
-from kbert.recipes.flags import Flags
 from kbert.recipes.lessons import learn
 from kbert.recipes.verdicts import NOTHING, describe_claim, describe_values, sum_up
 from kbert.report.wording import metric_name
 
 Record = Mapping[str, Any]
 # Flags whose effect a record has in plain words elsewhere.
-_SAID_ELSEWHERE = {"data", "preset", "seed", "limit", "as-documented", "device"} | {
+SEEDS = ("seed", "seeds")
+_SAID_ELSEWHERE = {*SEEDS, "data", "preset", "limit", "as-documented", "device"} | {
     one.name.replace("_", "-") for one in fields(Settings)
 }
 
@@ -163,16 +163,7 @@ class Row:
         Returns:
             A line for a shell.
         """
-        words = shlex.split(self.records[0]["command"])
-        if "--seed" in words:
-            place = words.index("--seed")
-            words[place : place + 2] = []
-        seeds = [record["seed"] for record in self.records]
-        if seeds[0] != Flags().seed:
-            words += ["--seed", str(seeds[0])]
-        if len(seeds) > 1:
-            words += ["--seeds", str(seeds[-1] - seeds[0] + 1)]
-        return shlex.join(words)
+        return self.records[-1]["command"]  # trains the seeds before its own too
 
     def describe(self, keys: Sequence[str]) -> str:
         """Put figures into a line: mean, standard deviation and number of trials.
@@ -281,7 +272,7 @@ def compare(experiment: Experiment, records: Sequence[Record]) -> list[Row]:
     groups: dict[tuple, list] = {}
     for record in records:
         flags = read_flags(record["command"])
-        for said in ("seed", "as-documented"):
+        for said in (*SEEDS, "as-documented"):
             flags.pop(said, None)
         key = (
             order.index(record["variant"]),
@@ -292,6 +283,7 @@ def compare(experiment: Experiment, records: Sequence[Record]) -> list[Row]:
             record["limit"] or 0,
             record["device"]["kind"],
             record["data"]["digest"],
+            record["split_seed"],
             sorted(flags.items()),
         )
         groups.setdefault(_freeze(key), []).append(record)

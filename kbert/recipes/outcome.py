@@ -178,6 +178,7 @@ def build_record(trial: Trial, run: report.Run) -> dict[str, Any]:
         "recipe": trial.experiment.name,
         "variant": trial.name,
         "seed": trial.seed,
+        "split_seed": trial.flags.seed,
         "as_documented": trial.flags.as_documented,
         "command": write_command(trial, data="DATA"),
         "utc": run.utc,
@@ -228,10 +229,12 @@ def write_command(trial: Trial, data: str | None = None) -> str:
         A line for a shell.
     """
     words = ["python", "-m", f"kbert.recipes.{trial.experiment.name}"]
-    given = {**_options(trial), **vars(trial.flags), "seed": trial.seed}
+    # Data are cut by the first seed, so the command repeats the seeds from there on.
+    seeds = trial.seed - trial.flags.seed + 1
+    given = {**_options(trial), **vars(trial.flags), "seeds": seeds}
     if data is not None and trial.flags.data is not None:
         given["data"] = data
-    usual = vars(Flags()) | {"seeds": trial.flags.seeds, "card": trial.flags.card}
+    usual = vars(Flags()) | {"card": trial.flags.card}
     if trial.options is not None:
         usual |= vars(type(trial.options)())
     if trial.name != trial.experiment.default:
