@@ -9,6 +9,7 @@ ones; and the whole classifier against transformers' on real texts. Ends with ex
 status 1 on a miss.
 """
 
+import math
 import sys
 from pathlib import Path
 
@@ -120,13 +121,17 @@ def _check_family(family: str, lengths, precision: str) -> dict[str, float]:
 
 
 def _compare_gradients(own: dict, other: dict) -> float:
-    """Return the largest difference over the largest gradient of all weights.
+    """Return the largest difference of a weight's gradients, over their norm.
 
-    A weight alone would not do: the key's bias has a gradient of exactly 0.
+    Some are 0 but for rounding, as the key's bias, so that a hundredth of the norm over
+    all weights is the floor of a norm.
     """
-    largest = max(float(gradient.abs().max()) for gradient in other.values())
-    differences = (float((own[path] - other[path]).abs().max()) for path in other)
-    return max(differences) / largest
+    norms = {path: float(gradient.norm()) for path, gradient in other.items()}
+    floor = 1e-2 * math.hypot(*norms.values())
+    return max(
+        float((own[path] - other[path]).norm()) / max(norm, floor)
+        for path, norm in norms.items()
+    )
 
 
 def _build_pair(family: str, precision: str):

@@ -304,7 +304,7 @@ def test_every_field_of_training_arguments_has_a_row(fields):
 
 
 def test_defaults_are_those_of_both(fields):
-    rows = read_table("Defaults that differ")
+    rows = read_table("Defaults side by side")
     assert set(rows) == set(OWN_DEFAULTS)
     for name, shown in rows.items():
         function, argument = OWN_DEFAULTS[name]

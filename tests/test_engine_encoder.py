@@ -653,20 +653,23 @@ def test_the_mean_over_many_attentions_is_the_attention_without_dropout(free):
 
 
 def test_each_layer_draws_masks_of_its_own(monkeypatch):
-    masks, draw = [], Dropout.draw
+    masks, draw = [], Dropout._draw_signs
 
-    def keep(self, shape, dtype):
-        masks.append(draw(self, shape, dtype))
+    def keep(self, shape):
+        masks.append(draw(self, shape))
         return masks[-1]
 
-    monkeypatch.setattr(Dropout, "draw", keep)
+    monkeypatch.setattr(Dropout, "_draw_signs", keep)
     backbone, inputs = build_backbone(dropout=0.5), build_batch("bert", [8] * 4)
     encode_in_training(backbone, inputs)
-    hidden = [mask[:32].float() for mask in masks if mask.ndim == 2]
-    assert len(hidden) == 1 + 2 * backbone.config.num_layers
-    for index, one in enumerate(hidden):
-        for two in hidden[:index]:
-            assert abs(float((one == two).float().mean()) - 0.5) < 0.15
+    num_layers = backbone.config.num_layers
+    hidden = [mask[:32] < 0 for mask in masks if mask.ndim == 2]
+    attention = [mask < 0 for mask in masks if mask.ndim == 4]
+    assert len(hidden) == 1 + 2 * num_layers and len(attention) == num_layers
+    for drawn in (hidden, attention):
+        for index, one in enumerate(drawn):
+            for two in drawn[:index]:
+                assert abs(float((one == two).float().mean()) - 0.5) < 0.15
 
 
 def test_training_drops_and_follows_the_seed_and_inference_does_not():

@@ -1,6 +1,7 @@
 """Wrong input to the engine is one sentence, before any weight changes."""
 
 import re
+from functools import partial
 
 import keras
 import numpy as np
@@ -173,9 +174,18 @@ def test_the_first_of_several_empty_rows_is_named(bert):
     assert_refused(bert, inputs, r"row 2\b")
 
 
-def test_a_mask_with_holes_or_on_the_right_works(bert):
+def test_a_row_that_begins_with_padding_is_refused_where_its_first_token_is_read(bert):
     inputs = build_batch("bert", [8] * NUM_ROWS)
     inputs["padding_mask"][1, :5] = 0
+    for call in (bert.predict, partial(bert.fit, y=IDS, shuffle=False)):
+        with pytest.raises(ValueError, match=r"begin with a token.*row 1 .*Pad behind"):
+            call(inputs, batch_size=NUM_ROWS, verbose=0)
+    found = bert.backbones[0](inputs)["sequence_output"]  # works where none is
+    assert np.isfinite(found.detach().numpy()).all()
+
+
+def test_a_mask_with_holes_works(bert):
+    inputs = build_batch("bert", [8] * NUM_ROWS)
     inputs["padding_mask"][2, 2:4] = 0
     assert np.isfinite(bert.predict(inputs, verbose=0)).all()
     history = bert.fit(inputs, IDS, verbose=0).history

@@ -7,6 +7,7 @@ import torch
 from engine_cases import build_backbone, build_batch
 
 import kbert
+from kbert.engine.losses import start_from_logits
 from kbert.engine.recovery import MemoryRecovery, can_split
 
 NUM_ROWS = 13  # does not divide into equal parts
@@ -91,6 +92,8 @@ def test_a_loss_that_is_no_mean_is_not_split():
         train(model)
     assert calls == [NUM_ROWS]
     assert not can_split(model.loss) and can_split("mse")
+    ignoring = keras.losses.SparseCategoricalCrossentropy(ignore_class=1)
+    assert not can_split(start_from_logits(ignoring))
 
 
 def test_a_mean_by_weights_is_split_by_them():

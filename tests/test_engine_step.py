@@ -500,6 +500,76 @@ def test_jit_compile_does_not_change_the_result(pairs):
     assert_same_weights(ours, theirs)
 
 
+def test_without_a_compiler_jit_compile_is_one_line_and_changes_nothing(
+    pairs, caplog, monkeypatch
+):
+    monkeypatch.setattr("kbert.engine.model._COMPILER", "no-such-compiler")
+    model, _ = pairs("softmax")
+    compiling = {"jit_compile": True}
+    train(model, IDS, adamw, compiling=compiling, validation_data=(INPUTS, IDS))
+    model.predict(INPUTS, verbose=0)
+    assert caplog.text.count("needs a C++ compiler, and no-such-compiler was not") == 1
+    assert not model.jit_compile and model.get_compile_config()["jit_compile"] is True
+
+
+def test_a_layer_is_told_what_keras_would_tell_it():
+    told = []
+
+    class Spy(keras.layers.Layer):
+        def call(self, x, training=None):
+            told.append(training)
+            return x
+
+    def head(features):
+        return dense(3, "softmax")(Spy(name="spy")(features))
+
+    seen = []
+    for model in build_pair(head):
+        told.clear()
+        train(model, IDS, adamw)
+        trained = told[-ROWS // BATCH_SIZE :]
+        model.predict(INPUTS, verbose=0)
+        seen.append((trained, told[-1]))
+    assert seen[0] == seen[1] == ([True] * (ROWS // BATCH_SIZE), False)
+
+
+def test_the_dropout_of_a_head_drops():
+    losses = []
+    for rate in (0.0, 0.9):
+        drop = keras.layers.Dropout(rate, seed=3, name="drop")
+        model, _ = build_pair(lambda x, drop=drop: dense(3, "softmax")(drop(x)))
+        losses += train(model, IDS, adamw)["loss"]
+    assert abs(losses[0] - losses[1]) > 0.1
+
+
+def test_a_kernel_whose_gradient_lies_otherwise_in_memory_trains_as_in_keras():
+    def head(sequence):
+        x = keras.layers.Conv1D(4, 3, name="convolution")(sequence)
+        x = keras.layers.GlobalAveragePooling1D(name="mean")(x)
+        return dense(3, "softmax")(x)
+
+    inputs = build_batch("distil_bert", [8] * ROWS)  # a convolution reads padding too
+    pair = build_pair(head, "distil_bert", read="sequence_output")
+    assert_trains_alike(pair, IDS, inputs=inputs)
+
+
+def test_weights_frozen_by_a_callback_stay_and_the_others_train(pairs):
+    frozen = []
+
+    class Freeze(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.get_layer("head").trainable = False
+                frozen.extend(read_weights(self.model).items())
+
+    model, _ = build_pair(HEADS["softmax"])
+    train(model, IDS, adamw, epochs=2, callbacks=[Freeze()])
+    for path, value in read_weights(model).items():
+        if not path.endswith("key/bias"):  # whose gradient is 0 but for rounding
+            changed = abs(value - dict(frozen)[path]).max() > 0
+            assert changed == (not path.startswith("head")), path
+
+
 def test_a_partial_last_batch_and_a_batch_of_one_train_as_in_keras(pairs):
     assert_trains_alike(pairs("softmax"), IDS, batch_size=19)
 

@@ -612,6 +612,19 @@ def test_freezing_layers_that_are_not_there_is_one_sentence(layers):
         kbert.freeze(tiny.build_model(), layers)
 
 
+@pytest.mark.parametrize("activation", ["softmax", "log_softmax", None])
+def test_on_features_the_loss_starts_from_logits_too(activation):
+    texts, labels = tiny.write_texts(32)
+    model = tiny.build_model(head=keras.layers.Dense(2, activation=activation))
+    kbert.freeze(model)
+    model.compile(kbert.adamw(1e-9), "sparse_categorical_crossentropy")
+    history = model.fit(texts, labels, validation_data=(texts, labels), verbose=0)
+    found = model.evaluate(texts, labels, return_dict=True, verbose=0)["loss"]
+    expected = pytest.approx(found, rel=1e-5)
+    assert history.history["loss"][0] == expected
+    assert history.history["val_loss"][0] == expected
+
+
 def test_a_model_without_an_encoder_cannot_be_frozen():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     for function in (kbert.freeze, kbert.unfreeze):

@@ -140,14 +140,16 @@ class _Attention(torch.autograd.Function):
         ctx.packing, ctx.num_heads = packing, num_heads
         ctx.scale = 1.0 if dropout is None else dropout.scale
         ctx.shapes = projected.shape, None if query is None else query.shape
-        ctx.kept = []
+        kept = []
         width = projected.shape[-1] // (3 if query is None else 2)
         output = _empty_output(projected, query, packing, width)
         for group in packing.groups:
             q, k, v = _split(projected, query, group, num_heads)
             heads, probabilities = _attend_group(q, k, v, group, dropout)
             _put_heads(heads, output, group, single=query is not None)
-            ctx.kept.append((q, k, v, probabilities))
+            kept += [q, k, v, probabilities]
+        # So that autograd frees them layer by layer, as it goes back.
+        ctx.save_for_backward(*kept)
         return output
 
     @staticmethod
@@ -157,8 +159,9 @@ class _Attention(torch.autograd.Function):
         d_projected[ctx.packing.num_real_tokens :].zero_()
         d_query = None if query_shape is None else gradient.new_empty(query_shape)
         gradient = gradient * ctx.scale if ctx.scale != 1.0 else gradient
-        for group, kept in zip(ctx.packing.groups, ctx.kept, strict=True):
-            q, k, v, probabilities = kept
+        kept = ctx.saved_tensors
+        for number, group in enumerate(ctx.packing.groups):
+            q, k, v, probabilities = kept[4 * number : 4 * number + 4]
             if query_shape is None:
                 d_heads = _take_apart(gradient, group, ctx.num_heads, 1)[0]
                 parts = k.new_empty(3, *k.shape)

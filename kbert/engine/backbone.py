@@ -172,7 +172,8 @@ class Backbone(keras.Model):
 
         Raises:
             ValueError: an id lies outside its table, the batch is longer than the
-                position table, shapes differ, or a row has no token.
+                position table, shapes differ, a row has no token, or begins with
+                padding where only first tokens are read.
         """
         keep_freed_memory()
         device, dtype = inputs["token_ids"].device, self.compute_precision
@@ -180,7 +181,7 @@ class Backbone(keras.Model):
             dtype = torch.float32
         if id(self) in _IN_INT8.get() and not torch.is_grad_enabled():
             dtype = torch.qint8
-        plan = plan or self._plan(inputs, dtype, training)
+        plan = plan or self._plan(inputs, dtype, training, outputs)
         encoder = Encoder(
             config=self.config,
             weights=self._get_weights(dtype),
@@ -197,12 +198,14 @@ class Backbone(keras.Model):
         head_dim = self.config.hidden_dim // self.config.num_heads
         return can_attend_fused(device, dtype, head_dim)
 
-    def _plan(self, inputs, dtype: torch.dtype, training: bool) -> Plan:
+    def _plan(
+        self, inputs, dtype: torch.dtype, training: bool, outputs: Sequence[str]
+    ) -> Plan:
         device = inputs["token_ids"].device
         is_fused = self.attends_fused(device, dtype)
         mask = get_host_copy(inputs["padding_mask"])
         try:
-            check_batch(inputs, self.config)
+            check_batch(inputs, self.config, outputs)
             packing = build_packing(mask, None if is_fused else self.config.num_heads)
         except ValueError as error:
             raise explain(error) from None

@@ -182,7 +182,8 @@ class CapturedSteps:
         model = self._model
         check_dtypes(x, model.inputs)
         try:
-            check_batch(inputs, model.backbones[0].config)
+            backbone = model.backbones[0]
+            check_batch(inputs, backbone.config, model._reads[id(backbone)])
             packing = build_packing(inputs["padding_mask"], None)
         except ValueError as error:
             raise explain(error) from None

@@ -19,7 +19,7 @@ class Dropout:
     attention knows, so this seeds it.
 
     Args:
-        rate: share of values dropped, in [0, 1).
+        rate: share of values dropped, in [0, 1); on a CPU at most 32,767 of 32,768.
         seed: of this pass; equal seeds give equal masks on one device.
         device: where the masks are used.
     """
@@ -28,7 +28,7 @@ class Dropout:
         self.rate = rate
         self._device = device
         self._is_native = device.type == "cuda"
-        self._threshold = round(rate * _RANGE)
+        self._threshold = min(round(rate * _RANGE), _RANGE - 1)
         kept = _RANGE - self._threshold
         self.scale = 1 / (1 - rate) if self._is_native else _RANGE / kept
         self._generator = None if self._is_native else torch.Generator(device)
@@ -37,7 +37,9 @@ class Dropout:
     def reseed(self, seed: int) -> None:
         """Start another pass, whose masks follow this seed."""
         if self._generator is None:
-            torch.cuda.manual_seed(seed)
+            index = self._device.index
+            index = torch.cuda.current_device() if index is None else index
+            torch.cuda.default_generators[index].manual_seed(seed)
         else:
             self._generator.manual_seed(seed)
 

@@ -1,6 +1,6 @@
 """Wrong input is one sentence, said before any weight changes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -45,16 +45,19 @@ def check_dtypes(inputs: Any, expected: Iterable[keras.KerasTensor]) -> None:
             )
 
 
-def check_batch(inputs: Mapping[str, torch.Tensor], config: EncoderConfig) -> None:
+def check_batch(
+    inputs: Mapping[str, torch.Tensor], config: EncoderConfig, outputs: Sequence[str]
+) -> None:
     """Check on the host what would be an obscure error, or none, further down.
 
     Args:
         inputs: int (num_rows, length) tensors under the names of the inputs.
         config: of the encoder.
+        outputs: what is read of it; see `Backbone.encode`.
 
     Raises:
-        ValueError: the shapes differ, the batch is longer than the position table, or
-            an id lies outside its table.
+        ValueError: the shapes differ, the batch is longer than the position table, an
+            id lies outside its table, or a first token is read and is padding.
     """
     shape = inputs["token_ids"].shape
     for name, value in inputs.items():
@@ -73,6 +76,18 @@ def check_batch(inputs: Mapping[str, torch.Tensor], config: EncoderConfig) -> No
         # Without a copy on the host, torch's own assertion stops a GPU's step.
         if name in sizes and has_host_copy(value) and value.numel():
             _check_range(name, get_host_copy(value), sizes[name])
+
+    if "sequence_output" not in outputs:
+        _check_begins(get_host_copy(inputs["padding_mask"]))
+
+
+def _check_begins(padding_mask: torch.Tensor) -> None:
+    late = (padding_mask[:, :1] == 0).any(1) & (padding_mask != 0).any(1)
+    for row in late.nonzero()[:1, 0].tolist():
+        raise ValueError(
+            "padding_mask must begin with a token where the first token is read; row "
+            f"{row} of the batch begins with padding. Pad behind the text."
+        )
 
 
 def _check_range(name: str, ids: torch.Tensor, size: int) -> None:

@@ -2,6 +2,9 @@
 
 import functools
 import logging
+import os
+import shutil
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +29,10 @@ from kbert.engine.reads import find_reads
 from kbert.engine.recovery import MemoryRecovery, can_split, is_weighted
 from kbert.engine.transfer import HostNumbers, LossWatch, send
 
+# As torch.compile looks for it.
+_COMPILER = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(
+    sys.platform, "g++"
+)
 _logger = logging.getLogger("kbert")
 
 
@@ -127,13 +134,21 @@ class EngineModel(keras.Model):
         log-softmax or no activation. With float16 products the optimizer scales its
         loss. With `jit_compile=False` or `run_eagerly=True` a GPU runs every training
         step kernel by kernel; else it replays recorded steps where it can, to the same
-        effect, and with `jit_compile=True` Keras compiles what is outside of them.
+        effect, and with `jit_compile=True` Keras compiles what is outside of them, if
+        there is a C++ compiler.
         """
+        self._jit_compile_asked = kwargs.get("jit_compile", "auto")
+        if self._jit_compile_asked is True and not _has_compiler():
+            _logger.warning(
+                "jit_compile=True needs a C++ compiler, and %s was not found; the "
+                "model runs without.",
+                _COMPILER,
+            )
+            kwargs["jit_compile"] = False
         optimizer = keras.optimizers.get(optimizer)
         if self._needs_loss_scale(optimizer):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         super().compile(optimizer=optimizer, loss=start_from_logits(loss), **kwargs)
-        self._jit_compile_asked = kwargs.get("jit_compile", "auto")
         self._update = None
 
     def get_compile_config(self):
@@ -254,9 +269,9 @@ class EngineModel(keras.Model):
         """Update the weights; return the loss and the predictions from before."""
         loss, y_pred, gradients = self._differentiate_in_memory(x, y, sample_weight)
         if self._watch is not None:
-            assert self._update is not None
-            skip = self._watch.check(loss, self._update.iteration)
-            self._update.apply(gradients, skip)
+            update = self._get_update(gradients)
+            assert update is not None
+            update.apply(gradients, self._watch.check(loss, update.iteration))
         elif self._is_sound(loss, y, y_pred, sample_weight):
             self._update_weights(gradients)
         return loss, y_pred
@@ -354,9 +369,17 @@ class EngineModel(keras.Model):
             # torch's cross-entropy, which names neither row nor label
             raise find_wrong_label(y, y_pred) or error from None
 
+    def _get_update(self, gradients) -> FusedUpdate | None:
+        """Return the fused update; a new one if a callback froze weights meanwhile."""
+        update = self._update
+        if update is not None and len(update.variables) != len(gradients):
+            self._update = self._build_update()
+        return self._update
+
     def _update_weights(self, gradients) -> None:
-        if self._update is not None:
-            self._update.apply(gradients)
+        update = self._get_update(gradients)
+        if update is not None:
+            update.apply(gradients)
             return
         with torch.no_grad():
             self.optimizer.apply(list(gradients), self.trainable_variables)
@@ -375,6 +398,10 @@ class EngineModel(keras.Model):
         step = int(self.optimizer._iterations.value)
         where = find_unsound(y, y_pred, sample_weight)
         raise RuntimeError(describe_unsound(float(loss), step, where))
+
+
+def _has_compiler() -> bool:
+    return shutil.which(_COMPILER) is not None
 
 
 def _in_mode(operation, training: bool | None) -> Callable:

@@ -18,13 +18,23 @@ _WEIGHTED_MEAN = "mean_with_sample_weight"
 
 
 def can_split(loss: Any) -> bool:
-    """Whether the losses that `compile` was given are means over a batch's rows."""
+    """Whether the losses that `compile` was given are means over a batch's rows.
+
+    One that ignores a class is a mean over the rows of the others.
+    """
+    if any(_ignores_class(one) for one in tree.flatten(loss)):
+        return False
     return all(one in _MEANS for one in _list_reductions(loss)) or is_weighted(loss)
 
 
 def is_weighted(loss: Any) -> bool:
     """Whether the one loss that `compile` was given is a mean by sample weights."""
     return _list_reductions(loss) == [_WEIGHTED_MEAN]
+
+
+def _ignores_class(loss: Any) -> bool:
+    inner = getattr(loss, "loss", loss)  # of one that starts from logits
+    return getattr(inner, "ignore_class", None) is not None
 
 
 def _list_reductions(loss: Any) -> list[str]:

@@ -134,9 +134,23 @@ def _read_polarity(source: Source) -> pa.Array:
 def _read_stars(source: Source) -> pa.Array:
     """Return 0 for one or two stars, 1 for four or five, and null for three."""
     stars = _read_numbers(source, "stars", "1 to 5", 1, 5)
+    if len(stars) and pc.all(pc.equal(stars, 3)).as_py():
+        raise ValueError(
+            f"every row of {source.name} has 3 stars, which are neither praise nor "
+            "blame and are left out; pass a file with others."
+        )
     return pc.if_else(
         pc.equal(stars, 3), None, pc.cast(pc.greater(stars, 3), pa.int64())
     )
+
+
+def _read_whole(value: Any) -> int | None:
+    """Return a whole number, or `None` for what is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return int(number) if number.is_integer() else None
 
 
 def _read_numbers(
@@ -147,7 +161,7 @@ def _read_numbers(
     try:
         numbers = pc.cast(column, pa.int64())
     except pa.ArrowInvalid:
-        numbers = pa.nulls(len(column), pa.int64())
+        numbers = pa.array(map(_read_whole, column.to_pylist()), pa.int64())
     inside = pc.and_(pc.greater_equal(numbers, lowest), pc.less_equal(numbers, highest))
     row = pc.index(pc.fill_null(inside, False), False).as_py()
     if row >= 0:

@@ -5,7 +5,7 @@ Writes: recipes/builds/<preset>.json, and the cards anew
 
 Weights and vocabularies of these encoders are downloads; their shapes are not. Each is
 built with random weights and a vocabulary of its size, trained two steps on the
-largest batch that a document trains it with, saved, loaded and compared, in a process
+largest batch that a recipe trains it with, saved, loaded and compared, in a process
 of its own, whose peak of memory is then its own too.
 """
 
@@ -40,7 +40,7 @@ _SHAPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The largest batch that a document trains an encoder with.
+    """The largest batch that a recipe trains an encoder with.
 
     Args:
         preset: the encoder.

@@ -153,9 +153,8 @@ class Row:
             return f"other data: {first['data']['source']}"
         rows = first["data"]["rows"]["train"]
         documented = self.variant.settings.rows or self.experiment.num_rows or 0
-        if rows < documented:
-            return f"{rows:,} of {documented:,} training rows"
-        return f"{rows:,} training rows, from the first {first['limit']:,}"
+        of = f" of {documented:,}" if rows < documented else ""
+        return f"{rows:,}{of} training rows"
 
     def write_command(self) -> str:
         """Write the command that repeats all these trials.
@@ -203,6 +202,7 @@ class Row:
             "is_fallback": self.is_fallback,
             "claims": self.compare_claims(),
             "metrics": {key: self.spread(key) for key in summary if self.values(key)},
+            "settings": Settings(**records[0]["settings"]).to_json(),
             "seconds": statistics.fmean(one["seconds"]["total"] for one in records),
             "trials": [_describe_trial(one, summary, place) for one in records],
             "histories": {f"seed {one['seed']}": one["history"] for one in records},

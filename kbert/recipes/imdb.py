@@ -11,9 +11,8 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kbert.recipes import command, memory, reviews_data
+from kbert.recipes import command, imdb_data, memory, reviews_data
 from kbert.recipes.experiment import Experiment, Settings, Variant
-from kbert.recipes.imdb_data import NUM_DOCUMENTED, OWN_VALIDATION, Options, load_imdb
 from kbert.recipes.reviews_data import claim
 
 if TYPE_CHECKING:
@@ -71,8 +70,6 @@ def finish(trial: "Trial", model: "Model") -> None:
 # The schedule is the Trainer's, which the source leaves as it is.
 INITIAL = Settings(epochs=3, batch_size=8, learning_rate=2e-5, max_length=512,
                    schedule="linear", weight_decay=0.01)  # fmt: skip
-# The source does not say which schedule, nor how many batches make an update. Its next
-# part has a cosine at this rate; two batches of 8 make the 16 that ran out of memory.
 DEBUGGED = replace(INITIAL, learning_rate=1e-5, schedule="cosine", accumulate=2,
                    dropout=0.3, patience=2)  # fmt: skip
 REFINED = replace(DEBUGGED, epochs=1, views=5)  # "multiple predictions per sample"
@@ -91,7 +88,7 @@ EXPERIMENT = Experiment(
     source="“Project: Fine-tune BERT”, parts 1 to 3",
     file="002_d5fbfae9369f63fc.txt",
     preset="bert_base_en_uncased",
-    num_rows=NUM_DOCUMENTED[0],
+    num_rows=imdb_data.NUM_DOCUMENTED[0],
     flag="stage",
     variants={
         "initial": Variant(settings=INITIAL, claims=FOUND, words="as first written"),
@@ -103,14 +100,15 @@ EXPERIMENT = Experiment(
             words="one epoch more, several views of each text",
         ),
     },
-    load=load_imdb,
+    load=imdb_data.load_imdb,
     train=train,
     predict=predict,
     finish=finish,
     split="test",
-    options=Options,
+    options=imdb_data.Options,
     summary=("accuracy", "f1_weighted", "log_loss"),
-    defects=(OWN_VALIDATION,),
+    defects=(imdb_data.OWN_VALIDATION,),
+    remarks=imdb_data.REMARKS,
 )
 
 main = functools.partial(command.main, EXPERIMENT)

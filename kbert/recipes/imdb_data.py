@@ -11,6 +11,10 @@ from kbert.recipes.sources import find_hub_dataset
 
 REPOSITORY = "stanfordnlp/imdb"
 NUM_DOCUMENTED = (25_000, 25_000)
+REMARKS = (
+    "The document names neither the debugged stage's schedule nor how many batches "
+    "make an update or how many views a prediction; a cosine, 2 and 5 are taken.",
+)
 OWN_VALIDATION = (
     "A tenth of the training rows validates, and the test rows are read once; the "
     "document validates on its test rows."

@@ -103,21 +103,24 @@ def _compare_variants(rows: Sequence["Row"]) -> str | None:
         return None
     best, second = ranked[:2]
     first, other = best.spread(key), second.spread(key)
-    gap = abs(first["mean"] - other["mean"])
-    if round(gap, 3) == 0:
+    # As they are printed, so that no sentence contradicts its own figures.
+    gap = round(abs(round(first["mean"], 3) - round(other["mean"], 3)), 3)
+    measured = best.records[0]["split"]
+    if gap == 0:
         return (
-            f"By {metric_name(key)}, {metric_name(best.name)} and "
+            f"By {measured} {metric_name(key)}, {metric_name(best.name)} and "
             f"{metric_name(second.name)} are level at the top of {len(ranked)} "
             f"variants: {spread(first)} and {spread(other)}."
         )
     sentence = (
-        f"By {metric_name(key)}, {metric_name(best.name)} is best of {len(ranked)} "
+        f"By {measured} {metric_name(key)}, {metric_name(best.name)} is best of "
+        f"{len(ranked)} "
         f"variants: {spread(first)} against {spread(other)} of "
         f"{metric_name(second.name)}, {gap:.3f} apart"
     )
     if first["sd"] is None or other["sd"] is None:
         return f"{sentence}; a single seed cannot tell that from chance."
-    largest = max(first["sd"], other["sd"])
+    largest = round(max(first["sd"], other["sd"]), 3)
     if gap > largest:
         return f"{sentence}, more than the larger sd ({largest:.3f})."
     return (

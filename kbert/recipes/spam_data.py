@@ -29,6 +29,10 @@ DUPLICATES = (
     "The document says that it drops duplicates, but its 836 test messages are 15 % of "
     "all 5,572, so it kept them; they are kept here too."
 )
+REMARKS = (
+    "The document names no batch size and no weight decay; 32 and 0.01 are taken.",
+    DUPLICATES,
+)
 DOCUMENTED_LENGTHS = (
     "The document counts 1 to 162 words, most often 6 (308 messages), most rarely 66 "
     "(1 message); as the longest of all messages has 171, it seems to have counted in "

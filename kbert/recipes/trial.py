@@ -334,9 +334,10 @@ class Trial:
                 f"frozen; the document freezes {frozen} of {BERT_BASE_LAYERS}."
             )
         if self.previous is not None:
+            alike = ", as the document's does" if self.variant.is_documented else ""
             found.append(
                 "Training goes on from the trained model of "
-                f"{self.variant.starts_from}, as the document's does."
+                f"{self.variant.starts_from}{alike}."
             )
         if (precision != "float32") != self.experiment.mixed_precision:
             documented = "fewer bits" if precision == "float32" else "float32"
