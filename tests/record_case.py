@@ -14,6 +14,7 @@ def make_record(
     preset: str = "all_minilm_l6_v2_en",
     flags: str = "",
     num_epochs: int = 4,
+    split_seed: int = 42,
     **changes: Any,
 ) -> dict[str, Any]:
     """Make a record of the tweets recipe."""
@@ -32,12 +33,14 @@ def make_record(
     words = ["python -m kbert.recipes.tweets"]
     words += [f"--cleaning {variant}"] if variant != "fixed" else []
     words += [f"--data DATA --preset {preset}", flags]
-    words += [f"--seed {seed}"] if seed != 42 else []
+    words += [f"--seed {split_seed}"] if split_seed != 42 else []
+    words += [f"--seeds {seed - split_seed + 1}"] if seed != split_seed else []
     record: dict[str, Any] = {
         "schema": 1,
         "recipe": "tweets",
         "variant": variant,
         "seed": seed,
+        "split_seed": split_seed,
         "as_documented": False,
         "command": " ".join(filter(None, words)),
         "utc": "2026-01-02T03:04:05+00:00",

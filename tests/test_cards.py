@@ -181,12 +181,18 @@ def test_the_command_repeats_all_seeds():
         "python -m kbert.recipes.tweets --cleaning none --data DATA --preset "
         f"{EMBEDDED} --seeds 3"
     )
-    assert rows_of(make_record(seed=7))[0].write_command().endswith("--seed 7")
+    other = rows_of(make_record(seed=7, split_seed=7))[0]
+    assert other.write_command().endswith("--seed 7")
+
+
+def test_trials_on_other_cuts_of_the_data_are_not_averaged():
+    one, other = make_record(seed=43), make_record(seed=43, split_seed=43)
+    assert [len(row.records) for row in rows_of(one, other)] == [1, 1]
 
 
 def test_lessons_follow_from_the_figures_alone():
     found = " ".join(lessons.learn(rows_of(*THREE_EACH)))
-    assert "By accuracy, none is best of 3 variants: 0.910 ± 0.010" in found
+    assert "By validation accuracy, none is best of 3 variants: 0.910 ± 0.010" in found
     assert "0.090 apart, more than the larger sd (0.020)" in found
     assert "No run of 9 collapsed" in found
     assert f"All runs differ from the document (smaller encoder: {EMBEDDED}" in found
