@@ -130,6 +130,8 @@ def test_the_original_files_have_1_and_2_and_no_header(tmp_path, header):
         ("stars,title,content\n0,a,b\n", "column 'stars' of mine.csv .* row 0 has 0"),
         ("stars,title,content\n5,a,b\n,a,b\n", "row 1 has None"),
         ("stars,title,content\n4.5,a,b\n", "row 0 has 4.5"),
+        ("stars,title,content\n5,a,b\n4.5,a,b\n", "row 1 has 4.5"),
+        ("stars,title,content\n3,a,b\n3,a,b\n", "every row of mine.csv has 3 stars"),
         ("stars,title,content\nfive,a,b\n", "row 0 has 'five'"),
         ("label,title,content\n3,a,b\n", "hold 0 and 1, or 1 and 2; row 0 has 3"),
         ("label,title,content\n0,a,b\n1,a,c\n2,a,d\n", "mine.csv .* has all three"),
