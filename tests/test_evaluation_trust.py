@@ -450,7 +450,7 @@ def test_the_bootstrap_is_paired(splits, monkeypatch):
     """Of two models right on the same rows the difference has no width at all."""
     labels = splits.test.labels
     same = np.eye(2)[labels]
-    monkeypatch.setattr("kbert.evaluation.baseline._classify", lambda *_: same)
+    monkeypatch.setattr("kbert.evaluation.baseline._classify", lambda *_: [same])
     found = evaluation.compare_with_baseline(splits, same, num_bootstrap=50)
     accuracy = found["figures"]["accuracy"]
     assert accuracy["difference"] == {"value": 0, "low": 0, "high": 0}

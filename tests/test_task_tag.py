@@ -275,7 +275,7 @@ def trained():
     TASK.compile(model, kbert.adamw(1e-2))
     batches = TASK.feed(model, splits.train, 16, 1)
     held_out = TASK.feed(model, splits.validation, 16, None)
-    history = model.fit(batches, validation_data=held_out, epochs=4, verbose=0)
+    history = model.fit(batches, validation_data=held_out, epochs=6, verbose=0)
     return model, splits, history.history
 
 

@@ -38,8 +38,10 @@ class Dropout:
         """Start another pass, whose masks follow this seed."""
         if self._generator is None:
             index = self._device.index
-            index = torch.cuda.current_device() if index is None else index
-            torch.cuda.default_generators[index].manual_seed(seed)
+            if index is None or torch.cuda.device_count() < 2:
+                torch.cuda.manual_seed(seed)
+            else:  # it need not be the current one
+                torch.cuda.default_generators[index].manual_seed(seed)
         else:
             self._generator.manual_seed(seed)
 

@@ -2,10 +2,6 @@
 
 import functools
 import logging
-import os
-import shutil
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,6 +11,8 @@ from keras import tree
 from kbert.engine.backbone import Backbone
 from kbert.engine.buckets import Plan
 from kbert.engine.capture import CapturedSteps
+from kbert.engine.compiling import check_knows, find_missing_compiler
+from kbert.engine.graph import in_mode, shows_logits
 from kbert.engine.inputs import (
     check_dtypes,
     describe_unsound,
@@ -29,10 +27,6 @@ from kbert.engine.reads import find_reads
 from kbert.engine.recovery import MemoryRecovery, can_split, is_weighted
 from kbert.engine.transfer import HostNumbers, LossWatch, send
 
-# As torch.compile looks for it.
-_COMPILER = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(
-    sys.platform, "g++"
-)
 _logger = logging.getLogger("kbert")
 
 
@@ -71,7 +65,7 @@ class EngineModel(keras.Model):
             operation_fn=functools.partial(self._get_function, training=training),
         )
         for output, tensor in zip(self.outputs, tree.flatten(outputs), strict=True):
-            if _shows_logits(output._keras_history.operation):
+            if shows_logits(output._keras_history.operation):
                 tensor._keras_logits = tensor
         return outputs
 
@@ -98,13 +92,13 @@ class EngineModel(keras.Model):
     def _get_function(self, operation, training, token_vectors=None):
         reads = self._reads.get(id(operation))
         if reads is None:
-            return _in_mode(operation, training)
+            return in_mode(operation, training)
         if isinstance(operation, Backbone):
             if operation.runs_packed:
                 return functools.partial(
                     self._encode, operation, reads, training, token_vectors
                 )
-            return _in_mode(operation, training)
+            return in_mode(operation, training)
         # This operation takes the first token; its encoder has already done so.
         backbone = reads[0]
         return (lambda x, key, **context: x) if backbone.runs_packed else operation
@@ -138,11 +132,12 @@ class EngineModel(keras.Model):
         there is a C++ compiler.
         """
         self._jit_compile_asked = kwargs.get("jit_compile", "auto")
-        if self._jit_compile_asked is True and not _has_compiler():
+        missing = find_missing_compiler() if self._jit_compile_asked is True else None
+        if missing is not None:
             _logger.warning(
                 "jit_compile=True needs a C++ compiler, and %s was not found; the "
                 "model runs without.",
-                _COMPILER,
+                missing,
             )
             kwargs["jit_compile"] = False
         optimizer = keras.optimizers.get(optimizer)
@@ -214,7 +209,7 @@ class EngineModel(keras.Model):
         if not variables or optimizer is None:
             return None
         self.build_optimizer()
-        _check_knows(optimizer, variables)
+        check_knows(optimizer, variables)
         if not can_fuse(optimizer) or any(v.constraint is not None for v in variables):
             if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
                 _logger.warning(
@@ -398,40 +393,3 @@ class EngineModel(keras.Model):
         step = int(self.optimizer._iterations.value)
         where = find_unsound(y, y_pred, sample_weight)
         raise RuntimeError(describe_unsound(float(loss), step, where))
-
-
-def _has_compiler() -> bool:
-    return shutil.which(_COMPILER) is not None
-
-
-def _in_mode(operation, training: bool | None) -> Callable:
-    """Return a call of an operation that says whether the model trains.
-
-    The graph keeps the arguments that its layers were connected with, `training=False`
-    among them, and hands them over again; what is said here outweighs them.
-    """
-    knows = "training" in getattr(operation, "_call_context_args", {})
-    if training is None or not knows:
-        return operation
-
-    def call(*args, **kwargs):
-        return operation(*args, **{**kwargs, "training": training})
-
-    return call
-
-
-def _check_knows(optimizer, variables) -> None:
-    """Refuse weights that train since the optimizer made its own variables."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)  # it scales the loss
-    known = {id(variable) for variable in inner._trainable_variables}
-    if any(id(variable) not in known for variable in variables):
-        raise ValueError(
-            "weights train now that did not when the model was compiled; compile again "
-            "after kbert.unfreeze or a change of trainable."
-        )
-
-
-def _shows_logits(operation) -> bool:
-    """Whether an output operation's values serve as logits as they are."""
-    activation = getattr(operation, "activation", None)
-    return activation in (keras.activations.linear, keras.activations.log_softmax)

@@ -262,16 +262,10 @@ class FusedUpdate:
             self._update_adam(members, rate, decay, epsilon, factor, own_count, skip)
 
     def _pair(self, gradients) -> list:
-        """Return each variable that has a gradient, and this laid out as it is.
-
-        torch's fused update reads memory from end to end. A layer that permutes its
-        kernel, as Keras's convolutions do, has a gradient with other strides.
-        """
-        return [
-            (variable, gradient if gradient.is_sparse else gradient.contiguous())
-            for variable, gradient in zip(self.variables, gradients, strict=True)
-            if gradient is not None
-        ]
+        # The fused update reads memory end to end; a permuted kernel's would not do.
+        pairs = zip(self.variables, gradients, strict=True)
+        dense = ((v, g) for v, g in pairs if g is not None)
+        return [(v, g if g.is_sparse else g.contiguous()) for v, g in dense]
 
     def _group(self, pairs) -> dict[tuple[float, float], list]:
         """Return the variables of each learning rate multiplier and weight decay."""
