@@ -25,7 +25,7 @@ DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", LONG_TEXTS)
 PLOTS = ROOT / "benchmarks" / "plots"
 LONG_TEXT_MARKERS = "<!-- long-texts:start -->", "<!-- long-texts:end -->"
 DEFAULTS_MARKERS = "<!-- defaults:start -->", "<!-- defaults:end -->"
-_EMPTY = "No records yet. `python -m benchmarks.training` makes one.\n"
+_EMPTY = "No records yet. `python -m benchmarks.{}` makes one.\n"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -122,7 +122,7 @@ def render(records: list[dict], drawn: Iterable[str], prefix: str) -> str:
         prefix: path from the document to the folder of the plots.
     """
     if not records:
-        return _EMPTY
+        return _EMPTY.format("training")
     latest = newest(records)
     lines = []
     for machine in sorted({_name_machine(one) for one in latest}):
@@ -142,7 +142,7 @@ def render_long_texts(records: list[dict]) -> str:
     """Return the table of the newest record about texts that are too long."""
     measured = [one for one in records if one["benchmark"] == "long_texts"]
     if not measured:
-        return _EMPTY
+        return _EMPTY.format("long_texts")
     result = measured[-1]["result"]
     columns = ["accuracy", "only it is right", "only it is wrong", "tokens read"]
     lines = _head(["long_text", *columns, "training time"])
@@ -172,7 +172,7 @@ def render_defaults(records: list[dict]) -> str:
     """Return the table of the newest record about default settings."""
     measured = [one for one in records if one["benchmark"] == "defaults"]
     if not measured:
-        return _EMPTY
+        return _EMPTY.format("defaults")
     result = measured[-1]["result"]
     ranks = result["mean_ranks"]
     lines = _head(["set, metric", "rows to train on", *ranks])

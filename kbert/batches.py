@@ -209,11 +209,11 @@ class FollowSeed(keras.callbacks.Callback):
         if self._batches is not None:
             self._batches.start_epoch(epoch)
         states = np.random.SeedSequence((self._seed, epoch))
-        state = int(states.generate_state(1)[0])
+        seed = int(states.generate_state(1)[0])
         if self._batches is None:
-            random.seed(state)
+            random.seed(seed)
         # A dropout of Keras's without a seed draws from torch's own generator.
-        torch.manual_seed(state)
+        torch.manual_seed(seed)
         for generator in _find_seed_generators(self.model):
             state = generator.state
             state.assign(states.spawn(1)[0].generate_state(2, "uint32") & 0x7FFFFFFF)

@@ -535,11 +535,12 @@ def test_a_layer_is_told_what_keras_would_tell_it():
 
 def test_the_dropout_of_a_head_drops():
     losses = []
-    for rate in (0.0, 0.9):
-        drop = keras.layers.Dropout(rate, seed=3, name="drop")
+    for rate in (0.0, 0.5, 0.9):
+        drop = keras.layers.Dropout(rate, name="drop")
         model, _ = build_pair(lambda x, drop=drop: dense(3, "softmax")(drop(x)))
+        kbert.set_seed(0)  # what is dropped, which the epoch follows
         losses += train(model, IDS, adamw)["loss"]
-    assert abs(losses[0] - losses[1]) > 0.1
+    assert len(set(np.round(losses, 3))) == 3
 
 
 def test_a_kernel_whose_gradient_lies_otherwise_in_memory_trains_as_in_keras():

@@ -150,6 +150,18 @@ def test_a_named_head_ends_in_its_activation(activation, windows):
     np.testing.assert_allclose(model.predict(TEXTS), wanted.cpu(), atol=1e-6)
 
 
+@pytest.mark.parametrize("windows", [{}, {"long_text": "windows", "max_length": 6}])
+def test_a_loss_takes_scores_for_logits(windows):
+    losses = []
+    for activation in ("linear", "softmax"):
+        kbert.set_seed(1)
+        model = tiny.build_model(activation=activation, **windows)
+        model.compile(kbert.adamw(1e-3), "sparse_categorical_crossentropy")
+        found = model.evaluate(TEXTS, [0, 1, 0], return_dict=True, verbose=0)
+        losses.append(found["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 def test_a_head_of_ones_own_has_its_own_activation():
     layer = keras.layers.Dense(2, activation="sigmoid")
     with pytest.raises(ValueError, match="a head of your own has one in itself"):

@@ -133,6 +133,7 @@ def test_the_original_files_have_1_and_2_and_no_header(tmp_path, header):
         ("stars,title,content\n5,a,b\n4.5,a,b\n", "row 1 has 4.5"),
         ("stars,title,content\n3,a,b\n3,a,b\n", "every row of mine.csv has 3 stars"),
         ("stars,title,content\nfive,a,b\n", "row 0 has 'five'"),
+        ("stars,title,content\n1e300,a,b\n", "row 0 has 1e[+]?300"),
         ("label,title,content\n3,a,b\n", "hold 0 and 1, or 1 and 2; row 0 has 3"),
         ("label,title,content\n0,a,b\n1,a,c\n2,a,d\n", "mine.csv .* has all three"),
         ("label,title,text\n0,a,b\n", "has no column 'content'.* It has label"),

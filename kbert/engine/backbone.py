@@ -130,8 +130,7 @@ class Backbone(keras.Model):
         if device.type != "cpu" or not self.runs_packed:
             raise ValueError(
                 "quantize='int8' is for an encoder on a CPU whose layers are as they "
-                f"were built; this one is on {device}. Leave quantize "
-                "(--int8) out."
+                f"were built; this one is on {device}. Leave quantize (--int8) out."
             )
         if not is_available():
             raise RuntimeError(
@@ -205,7 +204,7 @@ class Backbone(keras.Model):
         is_fused = self.attends_fused(device, dtype)
         mask = get_host_copy(inputs["padding_mask"])
         try:
-            check_batch(inputs, self.config, outputs)
+            check_batch(inputs | {"padding_mask": mask}, self.config, outputs)
             packing = build_packing(mask, None if is_fused else self.config.num_heads)
         except ValueError as error:
             raise explain(error) from None

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import keras
 
+from kbert.engine.windows import WindowPooling
+
 
 def in_mode(operation, training: bool | None) -> Callable:
     """Return a call of an operation that says whether the model trains.
@@ -23,5 +25,7 @@ def in_mode(operation, training: bool | None) -> Callable:
 
 def shows_logits(operation) -> bool:
     """Whether an output operation's values serve as logits as they are."""
+    if isinstance(operation, WindowPooling):
+        return True  # of logits
     activation = getattr(operation, "activation", None)
     return activation in (keras.activations.linear, keras.activations.log_softmax)

@@ -76,7 +76,6 @@ def check_batch(
         # Without a copy on the host, torch's own assertion stops a GPU's step.
         if name in sizes and has_host_copy(value) and value.numel():
             _check_range(name, get_host_copy(value), sizes[name])
-
     if "sequence_output" not in outputs:
         _check_begins(get_host_copy(inputs["padding_mask"]))
 

@@ -264,7 +264,7 @@ class EngineModel(keras.Model):
         """Update the weights; return the loss and the predictions from before."""
         loss, y_pred, gradients = self._differentiate_in_memory(x, y, sample_weight)
         if self._watch is not None:
-            update = self._get_update(gradients)
+            update = self._get_update()
             assert update is not None
             update.apply(gradients, self._watch.check(loss, update.iteration))
         elif self._is_sound(loss, y, y_pred, sample_weight):
@@ -364,15 +364,16 @@ class EngineModel(keras.Model):
             # torch's cross-entropy, which names neither row nor label
             raise find_wrong_label(y, y_pred) or error from None
 
-    def _get_update(self, gradients) -> FusedUpdate | None:
+    def _get_update(self) -> FusedUpdate | None:
         """Return the fused update; a new one if a callback froze weights meanwhile."""
-        update = self._update
-        if update is not None and len(update.variables) != len(gradients):
-            self._update = self._build_update()
+        if self._update is not None:
+            known = map(id, self._update.variables)
+            if list(known) != list(map(id, self.trainable_variables)):
+                self._update = self._build_update()
         return self._update
 
     def _update_weights(self, gradients) -> None:
-        update = self._get_update(gradients)
+        update = self._get_update()
         if update is not None:
             update.apply(gradients)
             return

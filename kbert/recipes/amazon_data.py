@@ -150,7 +150,8 @@ def _read_whole(value: Any) -> int | None:
         number = float(value)
     except (TypeError, ValueError):
         return None
-    return int(number) if number.is_integer() else None
+    is_whole = number.is_integer() and abs(number) < 2**53  # NaN and inf are not
+    return int(number) if is_whole else None
 
 
 def _read_numbers(

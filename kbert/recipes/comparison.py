@@ -156,6 +156,11 @@ class Row:
         of = f" of {documented:,}" if rows < documented else ""
         return f"{rows:,}{of} training rows"
 
+    def _list_settings(self) -> dict[str, Any]:
+        """Return the settings that are on, and the dropout, which is on as a rule."""
+        settings = Settings(**self.records[0]["settings"])
+        return settings.to_json() | {"dropout": settings.dropout}
+
     def write_command(self) -> str:
         """Write the command that repeats all these trials.
 
@@ -202,7 +207,7 @@ class Row:
             "is_fallback": self.is_fallback,
             "claims": self.compare_claims(),
             "metrics": {key: self.spread(key) for key in summary if self.values(key)},
-            "settings": Settings(**records[0]["settings"]).to_json(),
+            "settings": self._list_settings(),
             "seconds": statistics.fmean(one["seconds"]["total"] for one in records),
             "trials": [_describe_trial(one, summary, place) for one in records],
             "histories": {f"seed {one['seed']}": one["history"] for one in records},
