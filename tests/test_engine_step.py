@@ -516,7 +516,7 @@ def test_a_layer_is_told_what_keras_would_tell_it():
     told = []
 
     class Spy(keras.layers.Layer):
-        def call(self, x, training=None):
+        def call(self, x, training=False):
             told.append(training)
             return x
 
