@@ -225,6 +225,32 @@ def test_a_card_has_every_claim_of_every_variant(root):
         assert (root / plot).read_text("utf-8").startswith("<svg ")
 
 
+def test_a_card_has_what_training_was_measured_to_need(tmp_path):
+    root = tmp_path / "recipes"
+    figures = {f"peak memory at batch {size}, MiB": 256.0 * size for size in (8, 32)}
+    record, other = make_record(), make_record(seed=43)
+    record["figures"] |= figures
+    record["settings"] = {**record["settings"], "max_length": 84}
+    cards.add([record, other], root)
+    assert "## What training needs in memory" in read_card(root)
+    for cells in ("8 | 84 | 2.0 GiB", "16 | 84 | not enough", "32 | 84 | 8.0 GiB"):
+        assert f" | {cells} | a processor, " in read_card(root)
+    cards.add([{**record, "figures": other["figures"]}], root)
+    assert "in memory" not in read_card(root)
+
+
+def test_epochs_chosen_on_the_measured_rows_are_ranked_apart():
+    """What chose the epoch flatters it, so it is not compared with last epochs."""
+    chosen = {"settings": {**THREE_EACH[0]["settings"], "patience": 2}}
+    rows = rows_of(
+        *make_seeds("fixed", 0.80, 0.82),
+        *make_seeds("documented", 0.79, 0.80),
+        *make_seeds("none", 0.90, 0.91, **chosen),
+    )
+    (sentence,) = [line for line in lessons.learn(rows) if line.startswith("By valid")]
+    assert "fixed is best of 2 variants" in sentence
+
+
 def test_what_was_not_measured_says_why_and_with_which_command(tmp_path):
     cards.add([make_record("none")], tmp_path)
     card = read_card(tmp_path)
@@ -379,7 +405,9 @@ def test_the_report_on_several_trials_has_what_programs_read(tmp_path):
     comparison.write(folder, EXPERIMENT, THREE_EACH)
     written = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert [row["name"] for row in written["rows"]] == ["fixed", "documented", "none"]
-    claim = written["rows"][0]["claims"][-1]
+    claims = {claim["key"]: claim for claim in written["rows"][0]["claims"]}
+    assert claims["train_seconds"]["documented"] == 221
+    claim = claims["batch_mean_accuracy"]
     assert claim["documented"] == 0.83 and claim["mean"] == pytest.approx(0.82)
     assert claim["sd"] == pytest.approx(0.02) and claim["n"] == 3
     assert written["rows"][0]["num_collapsed"] == 0
@@ -428,6 +456,15 @@ BUILT = {
 }
 
 
+NEEDED = {
+    "preset": "big",
+    "max_length": 512,
+    "device": {"name": "a processor", "precision": "float32"},
+    "batch_size": 8,
+    "peak_bytes": 3 * 2**30,
+}
+
+
 def test_a_card_is_rendered_from_a_comparison_alone():
     card = report.Card(
         comparison=describe(),
@@ -435,6 +472,7 @@ def test_a_card_is_rendered_from_a_comparison_alone():
         unmeasured=[],
         missing=[{"name": "fixed", "why": "not run yet", "command": "a `b` | c"}],
         plots=[],
+        memory=[NEEDED, {**NEEDED, "batch_size": 16, "peak_bytes": None}],
         builds=[BUILT],
         digests={},
     )
@@ -443,6 +481,8 @@ def test_a_card_is_rendered_from_a_comparison_alone():
     assert r"| fixed | not run yet | `` a `b` \| c `` |" in text
     assert "Nothing yet: no run is recorded." in text
     assert "| big | 1,000,000 | 8 × 512 tokens, bfloat16 | 2.0 GiB |" in text
+    assert "| big | 8 | 512 | 3.0 GiB | a processor, float32 |" in text
+    assert "| big | 16 | 512 | not enough |" in text
     assert "[The card](tweets.md)" in report.render_cards([card])
     assert report.describe_plots(card) == {}
 
@@ -454,6 +494,7 @@ def test_a_plot_says_what_it_shows():
         unmeasured=[],
         missing=[],
         plots=["plots/a.svg"],
+        memory=[],
         builds=[],
         digests={f"{seed}/x.html": "ab" for seed in (42, 43)},
     )

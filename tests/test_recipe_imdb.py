@@ -333,6 +333,20 @@ def test_a_test_file_without_labels_is_predicted_and_not_scored(tmp_path):
     assert all(0.5 <= float(row["probability"]) <= 1 for row in rows)
 
 
+def test_labels_of_minus_one_are_none(tmp_path):
+    """So the hub writes them; test rows that have both kinds are refused."""
+    write_reviews(tmp_path / "train.csv", 60)
+    rows = [f"new film {number},-1\n" for number in range(7)]
+    test = tmp_path / "test.csv"
+    test.write_text("text,label\n" + "".join(rows), "utf-8")
+    found = load(tmp_path)
+    assert len(found.extra["unlabelled"]) == 7 and "cannot be scored" in found.notice
+    assert set(found.splits.label_names) == {"0", "1"}
+    test.write_text("text,label\na good one,1\n" + "".join(rows), "utf-8")
+    with pytest.raises(ValueError, match="label '-1' in row 1, 7 rows in all"):
+        load(tmp_path)
+
+
 def test_the_command_line_chooses_the_first_stage():
     config = cli.parse(command.build_config(EXPERIMENT), [])
     assert command.choose(EXPERIMENT, config) == ["initial"]

@@ -203,7 +203,7 @@ def test_documented_figures_have_a_measured_one_beside_them(small_run):
     folder, record = small_run
     written = json.loads((folder / "report.json").read_text("utf-8"))
     rows = {row["name"]: row["measured"] for row in written["documented"]}
-    assert all(value is not None for value in rows.values()) and len(rows) == 4
+    assert all(value is not None for value in rows.values()) and len(rows) == 6
     figures = record["figures"]
     assert rows["evaluation loss"] == pytest.approx(figures["log_loss"])
     assert rows["evaluated pairs a second"] > 0

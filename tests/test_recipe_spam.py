@@ -61,7 +61,9 @@ def test_the_claims_are_the_documents_table():
         0.92,
         0.96,
     )
-    assert len(claims) == 13
+    assert claims["most words of a message"] == 162
+    assert (claims["test messages, ham"], claims["test messages, spam"]) == (724, 112)
+    assert len(claims) == 20
 
 
 # === Data ===
@@ -75,6 +77,9 @@ def test_the_real_messages_are_cut_as_documented(shared_data):
     assert (labels.count(0), labels.count(1)) == (724, 112)
     assert found.is_documented and found.label_names == ("ham", "spam")
     assert any("747 of 5,572 messages (13.4%)" in line for line in found.sentences)
+    assert found.figures["test messages, ham"] == 724
+    assert found.figures["test messages, spam"] == 112
+    assert found.figures["fewest words of a message"] == 1
     assert found.splits.findings.nulls.count == 0
     assert found.splits.findings.duplicates.count == 403
 
@@ -142,7 +147,7 @@ def test_a_run_reports_each_class_beside_the_documents(monkeypatch, tmp_path):
     assert {"precision.ham", "recall.spam", "f1.spam", "f1_macro"} <= set(figures)
     assert record["split"] == "test"
     report = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
-    assert len(report["documented"]) == 13
+    assert len(report["documented"]) == 20
     assert all(row["measured"] is not None for row in report["documented"])
     deviations = " ".join(report["deviations"])
     assert "without the document's dropout" in deviations

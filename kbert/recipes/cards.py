@@ -15,7 +15,7 @@ from typing import Any
 
 from kbert import report
 from kbert.presets import is_same_preset
-from kbert.recipes import comparison, verdicts
+from kbert.recipes import comparison, memory, verdicts
 from kbert.recipes.experiment import Experiment, Variant
 from kbert.recipes.records import (
     BUILDS,
@@ -134,12 +134,29 @@ def _build_card(results: Results, presets: set[str], builds: list) -> report.Car
         unmeasured=[one for one in missing if one["name"] not in measured],
         missing=missing,
         plots=[f"{PLOTS}/{name_row(experiment, row.records[0])}.svg" for row in rows],
+        memory=_find_memory(records),
         builds=[one for one in builds if one["preset"] in own],
         digests={
             f"{RESULTS}/{name}": hashlib.sha256(text.encode()).hexdigest()
             for name, text in results.files.items()
         },
     )
+
+
+def _find_memory(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """List what training was measured to need, once for each encoder and length."""
+    found = {
+        (record["preset"]["name"], record["settings"]["max_length"], need.batch_size): {
+            "preset": record["preset"]["name"],
+            "max_length": record["settings"]["max_length"],
+            "device": record["device"],
+            "batch_size": need.batch_size,
+            "peak_bytes": need.peak_bytes,
+        }
+        for record in records
+        for need in memory.read_memory(record["figures"])
+    }
+    return list(found.values())
 
 
 def is_as_documented(row: comparison.Row) -> bool:

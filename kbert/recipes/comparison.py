@@ -115,10 +115,14 @@ class Row:
         That a variant's own defect was mended does not set it apart from variants that
         have none; that it was repeated does.
         """
+        first = self.records[0]
+        chooses = first["settings"].get("patience") is not None
         return (
             self.is_fallback,
-            self.records[0]["split"],
-            repeats_defects(self.experiment, self.records[0]),
+            first["split"],
+            # An epoch that the measured rows chose flatters its variant.
+            chooses and first["split"] == "validation",
+            repeats_defects(self.experiment, first),
             *self._describe_means(),
             *self._describe_changes(),
         )

@@ -170,6 +170,7 @@ class Material:
         is_documented: whether these are all the rows of the document.
         sentences: what was found out about the texts.
         label_words: class names as people read them; `None`: as the files have them.
+        figures: what was counted in the texts; claims may refer to them.
         extra: whatever else the recipe needs later.
     """
 
@@ -179,6 +180,7 @@ class Material:
     is_documented: bool = False
     sentences: Sequence[str] = ()
     label_words: tuple[str, ...] | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

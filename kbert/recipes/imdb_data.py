@@ -14,6 +14,8 @@ NUM_DOCUMENTED = (25_000, 25_000)
 REMARKS = (
     "The document names neither the debugged stage's schedule nor how many batches "
     "make an update or how many views a prediction; a cosine, 2 and 5 are taken.",
+    "The document runs out of memory with batches of 16, on a GPU that it does not "
+    "name.",
 )
 OWN_VALIDATION = (
     "A tenth of the training rows validates, and the test rows are read once; the "

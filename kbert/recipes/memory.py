@@ -8,7 +8,7 @@ import functools
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BATCH_SIZES = (8, 16, 32)
 NUM_STEPS = 2  # the second has the optimizer's state beside it
+_FIGURE = "peak memory at batch {}, MiB"  # what a trial's figure is named
 _KILLED = (-9, 137)  # what an operating system does to processes that ask for too much
 
 
@@ -139,13 +140,30 @@ def note_memory(trial: "Trial") -> None:
     words = "; ".join(need.describe() for need in needs)
     for need in needs:
         if need.peak_bytes is not None:
-            name = f"peak memory at batch {need.batch_size}, MiB"
-            trial.extra[name] = need.peak_bytes / 2**20
+            trial.extra[_FIGURE.format(need.batch_size)] = need.peak_bytes / 2**20
     trial.folder.write_csv("memory.csv", [asdict(need) for need in needs])
     trial.files["Memory"] = words
     sentence = f"Training on texts of {max_length} tokens each needs, at {words}."
     sentences = (*trial.material.sentences, sentence)
     trial.material = replace(trial.material, sentences=sentences)
+
+
+def read_memory(figures: Mapping[str, float]) -> list[Need]:
+    """Read back what `note_memory` noted.
+
+    Args:
+        figures: of a trial.
+
+    Returns:
+        What each batch size needs; nothing where it was not measured.
+    """
+    found = {size: figures.get(_FIGURE.format(size)) for size in BATCH_SIZES}
+    if not any(found.values()):
+        return []
+    return [
+        Need(batch_size=size, peak_bytes=None if mib is None else round(mib * 2**20))
+        for size, mib in found.items()
+    ]
 
 
 def train_two_steps(order: Order) -> Need:

@@ -144,7 +144,8 @@ def flatten(metrics: Mapping[str, Any], trial: Trial) -> dict[str, float]:
 
     Returns:
         Metrics by name, `precision.<class>` and the like, `<log>.<epoch>`,
-        `train_loss` (mean over all steps) and `Trial.extra`.
+        `train_loss` (mean over all steps), `train_seconds`,
+        `train_samples_per_second`, those of the data and `Trial.extra`.
     """
     found = {
         name: row["value"]
@@ -159,7 +160,9 @@ def flatten(metrics: Mapping[str, Any], trial: Trial) -> dict[str, float]:
         for name in epoch.keys() - {"epoch"}:
             found[f"{name}.{epoch['epoch']}"] = epoch[name]
     found["train_loss"] = float(np.mean([epoch["loss"] for epoch in epochs]))
-    return {**found, **trial.extra}
+    found["train_seconds"] = seconds = sum(epoch["seconds"] for epoch in epochs)
+    found["train_samples_per_second"] = len(epochs) * len(trial.train) / seconds
+    return {**found, **trial.material.figures, **trial.extra}
 
 
 def build_record(trial: Trial, run: report.Run) -> dict[str, Any]:

@@ -107,11 +107,11 @@ def build_material(
         ValueError: the reviews are not as they should be.
     """
     validation = None if validates_on_test else VALIDATION
-    splits, extra = _cut(places, flags, validation), {}
-    if splits.test is not None and splits.test.labels is None:
-        extra["unlabelled"] = load_split(places.test)
-        splits = _cut(replace(places, test=None), flags, validation)
+    extra = {}
+    if places.test is not None and not _has_labels(test := load_split(places.test)):
+        extra["unlabelled"], places = test, replace(places, test=None)
         notice = " ".join(filter(None, (notice, NO_LABELS)))
+    splits = _cut(places, flags, validation)
     if splits.label_names not in LABEL_NAMES:
         raise ValueError(
             f"column 'label' of {words} must hold 0 and 1; received "
@@ -130,6 +130,17 @@ def build_material(
         sentences=sentences,
         extra=extra,
     )
+
+
+def _has_labels(test: Split) -> bool:
+    """Whether there are labels other than -1, by which the hub means none."""
+    if test.labels is not None:
+        return True
+    try:
+        labels = test.column("label")
+    except ValueError:  # no such column
+        return False
+    return any(str(label) != "-1" for label in labels)
 
 
 def _cut(places: Places, flags: Flags, validation: float | None) -> Splits:

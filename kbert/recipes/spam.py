@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kbert.recipes import command
 from kbert.recipes.experiment import Claim, Experiment, Settings, Variant
-from kbert.recipes.spam_data import REMARKS, load_spam
+from kbert.recipes.spam_data import REMARKS, STUDY, load_spam
 
 if TYPE_CHECKING:
     from kbert.models import Model
@@ -80,6 +80,7 @@ CLAIMS = (
     *(Claim(f"{name}, {row[1:]}".replace("f1", "F1"), value, name + row)
       for row, values in REPORT.items()
       for name, value in zip(("precision", "recall", "f1"), values, strict=True)),
+    *STUDY,
 )  # fmt: skip
 FROZEN = Variant(
     settings=SETTINGS, claims=CLAIMS, words="only the head trains",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kbert.data import Splits, load_splits
-from kbert.recipes.experiment import Material
+from kbert.recipes.experiment import Claim, Material
 from kbert.recipes.flags import Flags
 from kbert.recipes.sources import SAMPLES, find_hub_dataset
 
@@ -38,6 +38,19 @@ DOCUMENTED_LENGTHS = (
     "(1 message); as the longest of all messages has 171, it seems to have counted in "
     "the training part of its own split."
 )
+# Source: what the document prints of its words, and the support in its table.
+STUDY = tuple(
+    Claim(name, value, name, None)
+    for name, value in {
+        "fewest words of a message": 1,
+        "most words of a message": 162,
+        "commonest number of words": 6,
+        "messages of that number": 308,
+        "messages of the rarest number": 1,
+        "test messages, ham": 724,
+        "test messages, spam": 112,
+    }.items()
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,16 @@ class LengthStudy:
     longest: int
     commonest: tuple[int, int]
     rarest: tuple[tuple[int, ...], int]
+
+    def to_figures(self) -> dict[str, float]:
+        """Name the figures as the document's claims do."""
+        return {
+            "fewest words of a message": self.shortest,
+            "most words of a message": self.longest,
+            "commonest number of words": self.commonest[0],
+            "messages of that number": self.commonest[1],
+            "messages of the rarest number": self.rarest[1],
+        }
 
     def describe(self) -> str:
         """Put the study into a sentence."""
@@ -121,6 +144,8 @@ def load_spam(flags: Flags) -> Material:
             f"{', '.join(splits.label_names[:5])}. Write 1 for what nobody asked for."
         )
     num_rows = sum(map(len, splits.parts.values()))
+    study, test = study_lengths(splits.train.texts), splits.parts["test"]
+    num_spam = int(np.asarray(test.labels).sum())
     is_documented = notice is None and num_rows in DOCUMENTED_ROWS
     return Material(
         splits=splits,
@@ -128,9 +153,14 @@ def load_spam(flags: Flags) -> Material:
         notice=notice,
         is_documented=is_documented,
         label_words=LABEL_WORDS,
+        figures={
+            **study.to_figures(),
+            "test messages, ham": len(test) - num_spam,
+            "test messages, spam": num_spam,
+        },
         sentences=[
             _describe_balance(splits),
-            study_lengths(splits.train.texts).describe(),
+            study.describe(),
             *([DOCUMENTED_LENGTHS, DUPLICATES] if is_documented else []),
         ],
     )

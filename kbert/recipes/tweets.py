@@ -25,13 +25,14 @@ def train(trial: "Trial") -> "Model":
     import kbert
 
     settings, cleaning = trial.settings, trial.name
+    longest = trial.extra["longest text, tokens"] = trial.find_longest(clean=cleaning)
     kbert.set_seed(trial.seed)  # before the head is initialised
     model = kbert.build_classifier(
         trial.preset,
         trial.label_names,
         head="linear",
         dropout=settings.dropout,
-        max_length=settings.max_length or trial.find_longest(clean=cleaning),
+        max_length=settings.max_length or longest,
         clean=cleaning,
         precision=trial.flags.precision,
     )
@@ -69,6 +70,7 @@ def write_submission(trial: "Trial", model: "Model") -> None:
 
 SETTINGS = Settings(epochs=4, batch_size=32, learning_rate=2e-5, schedule="linear")
 # Source: the printed output of the experiment's training cell.
+TIMED = "validation included; the document's machine is not named"
 PLAIN = "documented as the mean over batches, measured as the plain one"
 LOSSES, ACCURACIES = (0.48, 0.36, 0.28, 0.23), (0.83, 0.84, 0.83, 0.83)
 CLAIMS = (
@@ -77,6 +79,8 @@ CLAIMS = (
     *(Claim(f"validation accuracy, epoch {i}", v, f"val_accuracy.{i}", note=PLAIN)
       for i, v in enumerate(ACCURACIES, 1)),
     Claim("validation accuracy, mean over batches", 0.83, "batch_mean_accuracy"),
+    Claim("longest text, tokens", 45, "longest text, tokens", None),
+    Claim("seconds of training", 221, "train_seconds", None, note=TIMED),
 )  # fmt: skip
 DOCUMENTED = Variant(
     settings=SETTINGS, claims=CLAIMS, words="URLs and tags after their marks are gone"

@@ -24,6 +24,9 @@ class Card:
         missing: a mapping for each variant without a trial that compares: `name`,
             `why` and the `command` that would make one.
         plots: where each row's curves are, relative to the card.
+        memory: what training was measured to need: a mapping for each batch size, with
+            `preset`, `max_length`, `device`, `batch_size` and `peak_bytes` (`None`:
+            there was not enough).
         builds: what building its documented encoders with random weights took: a
             mapping each, with `preset`, `num_parameters`, `batch_size`, `max_length`,
             `peak_bytes`, `seconds`, `num_steps`, `losses`, `file_bytes`, `precision`,
@@ -36,6 +39,7 @@ class Card:
     unmeasured: Sequence[Mapping[str, Any]]
     missing: Sequence[Mapping[str, Any]]
     plots: Sequence[str]
+    memory: Sequence[Mapping[str, Any]]
     builds: Sequence[Mapping[str, Any]]
     digests: Mapping[str, str]
 
