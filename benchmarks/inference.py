@@ -13,23 +13,34 @@ import time
 
 import numpy as np
 
-from benchmarks import command, inference_sides, machine, measure, operations, records
+from benchmarks import (
+    command,
+    inference_sides,
+    machine,
+    measure,
+    memory,
+    operations,
+    records,
+)
 from benchmarks.tasks import Task, build_task
+from benchmarks.training import measure_loss
 
 
 def main(argv: list[str] | None = None) -> dict:
     """Compare as the command line asks; return the result."""
     args = _parse(argv)
     machine.prepare_process(args.device)
-    task = build_task(**command.task_options(args) | {"limit": args.texts})
+    options = command.task_options(args) | {"limit": args.texts}
+    task = build_task(**options)
     print(f"workload: {len(task.workload)} texts of {task.workload.data}")
     reason = inference_sides.why_not(args.against)
     if reason:
         print(f"{args.against}: not measured: {reason}")
         result = _describe(args, task) | {"ratio": None, "not_measured": reason}
         return records.finish(_build_record(args, task, result, {}), args.results)
-    ours = inference_sides.KbertPredictor(task)
-    theirs = inference_sides.build_predictor(args.against, task)
+    ours, theirs = (
+        inference_sides.build_predictor(one, task) for one in ("kbert", args.against)
+    )
     peaks = machine.measure_matrix_peaks(task.device, quick=args.quick)
     outputs = [side.predict() for side in (ours, theirs)]  # not timed
     difference = float(np.abs(outputs[0] - outputs[1]).max())
@@ -38,6 +49,14 @@ def main(argv: list[str] | None = None) -> dict:
     )
     result = _build_result(args, task, (ours, theirs), seconds, peaks)
     result["largest_difference"] = difference
+    every = np.arange(len(task.workload))
+    losses = [measure_loss(one, task, every) for one in outputs]
+    result["loss"] = dict(zip(("kbert", args.against), losses, strict=True))
+    sides = (ours, theirs) if args.memory else ()
+    peaks = memory.measure_predicting(options, sides)
+    result["peak_memory_bytes"] = {
+        side.name: peak for side, peak in zip(sides, peaks, strict=True)
+    }
     samples = {ours.name: seconds[0], args.against: seconds[1]}
     return records.finish(_build_record(args, task, result, samples), args.results)
 
@@ -48,6 +67,9 @@ def _parse(argv) -> argparse.Namespace:
     choices = tuple(inference_sides.PREDICTORS)
     parser.add_argument("--against", choices=choices, default="transformers")
     parser.add_argument("--texts", type=int, help="texts to predict; default 1024")
+    parser.add_argument(
+        "--no-memory", dest="memory", action="store_false", help="leave memory out"
+    )
     args = command.parse(parser, argv)
     args.texts = args.texts or (24 if args.quick else 1024)
     return args
@@ -107,6 +129,7 @@ def _build_record(args, task: Task, result: dict, samples: dict) -> dict:
         warmup_steps=1,
         timed_steps=-(-count // task.batch_size),
         samples_seconds=samples,
+        peak_memory_bytes=result.get("peak_memory_bytes"),
         examples_per_second=rates,
     )
 

@@ -5,6 +5,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -12,6 +13,21 @@ from benchmarks import keras_sides
 from benchmarks.machine import is_bfloat16_hopeless
 from benchmarks.tasks import Task
 from benchmarks.transformers_model import build_tokenizer, build_transformers_model
+
+
+class Predictor(Protocol):
+    """What predicts all texts of a task.
+
+    Attributes:
+        name: as the command line has it.
+        settings: what it was run with, for the record.
+    """
+
+    name: str
+    settings: dict
+
+    def predict(self) -> np.ndarray:
+        """Return probabilities, float32 (n, num_classes), in the texts' order."""
 
 
 class KbertPredictor:
@@ -64,9 +80,9 @@ class TransformersPredictor(_SortedPredictor):
 
     name = "transformers"
 
-    def __init__(self, task: Task):
+    def __init__(self, task: Task, settings: dict | None = None):
         super().__init__(task)
-        self.settings = self._find_best()
+        self.settings = settings or self._find_best()
         self._load(self.settings)
 
     def sort(self):
@@ -222,9 +238,19 @@ PREDICTORS = {
 }
 
 
-def build_predictor(name: str, task: Task):
-    """Build one of `PREDICTORS`."""
-    return PREDICTORS[name](task)
+def build_predictor(name: str, task: Task, settings: dict | None = None) -> Predictor:
+    """Build kbert's side or one of `PREDICTORS`.
+
+    Args:
+        name: `kbert` or the opponent's.
+        task: what to predict.
+        settings: what it was run with before, so that nothing is tried again.
+    """
+    if name == KbertPredictor.name:
+        return KbertPredictor(task)
+    kind = PREDICTORS[name]
+    is_tried = settings and kind is TransformersPredictor
+    return kind(task, settings) if is_tried else kind(task)
 
 
 def why_not(name: str) -> str | None:

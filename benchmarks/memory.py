@@ -1,4 +1,4 @@
-"""Peak memory of training, each side in a process of its own.
+"""Peak memory of training or predicting, each side in a process of its own.
 
 Run:    python -m benchmarks.memory --workload mrpc --against trainer
 
@@ -11,13 +11,16 @@ import argparse
 import gc
 import json
 import resource
+import statistics
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import command, machine, plans, records
+from benchmarks import command, machine, measure, plans, records
+from benchmarks.inference_sides import Predictor, build_predictor
 from benchmarks.opponents import GROUPED, OPPONENTS, build_side, check_opponent
 from benchmarks.tasks import Side, Task, build_task
 from benchmarks.workloads import ROOT
@@ -36,14 +39,20 @@ def main(argv: list[str] | None = None) -> dict:
     task = build_task(**command.task_options(args))
     settings = _guess_settings(task, args.against)
     sides = [("kbert", {}), (args.against, settings)]
-    peaks = _measure(task, args, sides)
-    names = [name for name, _ in sides]
+    measured = [_measure(task, args, sides) for _ in range(args.repeats)]
+    peaks_of = zip(*measured, strict=True)
+    samples = dict(zip(("kbert", args.against), map(list, peaks_of), strict=True))
+    ratios: dict = {"ratio": None}
+    peaks: dict = dict.fromkeys(samples)
+    if all(peak for pair in measured for peak in pair):
+        ratios = measure.compare(*samples.values())
+        peaks = {name: statistics.median(one) for name, one in samples.items()}
     result = {
         "workload": args.workload,
         "against": args.against,
         "preset": task.preset.name,
-        "ratio": peaks[1] / peaks[0] if all(peaks) else None,
-        "peak_memory_bytes": dict(zip(names, peaks, strict=True)),
+        **ratios,
+        "peak_memory_bytes": peaks,
         "real_texts": task.workload.is_real,
         "settings": settings,
     }
@@ -60,7 +69,7 @@ def main(argv: list[str] | None = None) -> dict:
         config=config,
         warmup_steps=0,
         timed_steps=NUM_STEPS,
-        peak_memory_bytes=result["peak_memory_bytes"],
+        peak_memory_bytes=samples,
     )
     return records.finish(record, args.results)
 
@@ -80,6 +89,22 @@ def _guess_settings(task: Task, against: str) -> dict:
         return {}
     bfloat16 = task.precision != "float32" and machine.prefers_bfloat16(task.device)
     return {"optim": "adamw_torch_fused", "bf16": bfloat16, "attention": "sdpa"}
+
+
+def measure_predicting(options: dict, sides: Iterable[Predictor]) -> list[int | None]:
+    """Measure the peaks of sides that predict all texts of a task.
+
+    Args:
+        options: what the task was built with.
+        sides: for their names and settings.
+
+    Returns:
+        Bytes, or `None` for a side that failed.
+    """
+    return [
+        _start_child({"side": one.name, "settings": one.settings, "task": options})
+        for one in sides
+    ]
 
 
 def measure_peaks(task: Task, args, sides: tuple[Side, Side]) -> list[int | None]:
@@ -137,8 +162,11 @@ def _run_child() -> dict:
     _import_libraries(order["side"])
     gc.collect()
     peak = PeakMemory(order["task"]["device"])
-    side = build_side(order["side"], task, order["settings"])
-    side.train(np.array(order["rows"]), 1)
+    if "rows" in order:
+        side = build_side(order["side"], task, order["settings"])
+        side.train(np.array(order["rows"]), 1)
+    else:
+        build_predictor(order["side"], task, order["settings"]).predict()
     result = {"peak_memory_bytes": peak.read()}
     print(json.dumps(result))
     return result
@@ -147,18 +175,18 @@ def _run_child() -> dict:
 def _import_libraries(side: str) -> None:
     import torch  # noqa: F401
 
-    if side.startswith("trainer"):
+    if side == "kbert":
+        import kbert
+
+        kbert.build_classifier, kbert.adamw  # noqa: B018  # loaded on first use
+    elif side == "keras":
+        import keras_hub  # noqa: F401
+    else:
         from transformers import (  # noqa: F401
             BertForSequenceClassification,
             Trainer,
             TrainingArguments,
         )
-    elif side == "keras":
-        import keras_hub  # noqa: F401
-    else:
-        import kbert
-
-        kbert.build_classifier, kbert.adamw  # noqa: B018  # loaded on first use
 
 
 class PeakMemory:

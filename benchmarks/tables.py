@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks import plots
-from benchmarks.goals import find_goal
+from benchmarks.goals import FLAT, find_goal
 from benchmarks.opponents import OPPONENTS
 from benchmarks.records import RESULTS, read_records
 from benchmarks.workloads import ROOT, SOURCES
@@ -263,6 +263,20 @@ def _format_share(record: dict) -> str:
     return f"{share:.2f}" + (f" † {goal:.2f}" if goal and share < goal else "")
 
 
+def _format_peaks(result: dict) -> str:
+    return ", ".join(
+        f"{side} {peak / 1e6:,.0f} MB" if peak else f"{side} failed"
+        for side, peak in result["peak_memory_bytes"].items()
+    )
+
+
+def _format_axis(axis: str, found: dict) -> str:
+    """Return how the time grows, and what a token costs at most over the least."""
+    spread, goal = found["spread"], FLAT.get(axis)
+    missed = f" † {goal:.0%}" if goal and spread > goal else ""
+    return f"{axis} {found['exponent']:.2f} (+{spread:.0%} a token{missed})"
+
+
 def _format_own(result: dict) -> str:
     """Return a figure over seeds, and what the untrained model has of it."""
     shown = f"{result['metric'].replace('_', ' ')} {_format_mean(result)}"
@@ -281,16 +295,12 @@ def _render_others(records: list[dict]) -> list[str]:
             cells = [what, result["against"], _format_ratio(record)]
             lines.append(_line(cells))
         elif name == "memory":
-            peaks = result["peak_memory_bytes"].items()
-            shown = ", ".join(
-                f"{side} {peak / 1e6:,.0f} MB" if peak else f"{side} failed"
-                for side, peak in peaks
-            )
+            shown = f"× {_format_ratio(record)} ({_format_peaks(result)})"
+            what = f"{what}, {result['preset']}"
             lines.append(_line([what, result["against"], shown]))
         elif name == "scaling":
             shown = ", ".join(
-                f"{axis} {found['exponent']:.2f} (±{found['spread']:.0%} a token)"
-                for axis, found in result["axes"].items()
+                _format_axis(axis, found) for axis, found in result["axes"].items()
             )
             lines.append(_line([what, "exponents", shown]))
         elif name == "quality":

@@ -35,8 +35,8 @@ FAST = [
     f"training --workload mrpc --against trainer --no-memory {QUICK}",
     f"training --workload imdb --against trainer-dynamic --no-memory {QUICK}",
     f"inference --workload amazon --against transformers {QUICK}",
-    f"inference --workload tweets --against sentence-transformers {QUICK}",
-    f"inference --workload mrpc --against onnxruntime {QUICK}",
+    f"inference --workload tweets --against sentence-transformers --no-memory {QUICK}",
+    f"inference --workload mrpc --against onnxruntime --no-memory {QUICK}",
     f"tokenizing --workload mrpc --against transformers {QUICK}",
     f"scaling --axis batch {QUICK}",
     f"quality --workload tweets --against trainer --seeds 2 {QUICK}",
@@ -103,6 +103,10 @@ def check_outputs(outputs: dict[str, str], commands: list[str], results: Path) -
             assert ours == pytest.approx(theirs, abs=0.02)
         if "largest_difference" in result:
             assert result["largest_difference"] < 0.01
+            ours, theirs = result["loss"].values()
+            assert ours == pytest.approx(theirs, abs=0.02)
+            if "--no-memory" not in command:
+                assert all(result["peak_memory_bytes"].values())
         assert not result.get("misses")
     written = records.read_records(results)
     assert len(written) == len(commands)
@@ -268,6 +272,27 @@ def test_a_missed_goal_is_marked():
     }  # fmt: skip
     assert find_goal(record, "trainer") == 3.3
     assert tables._format_ratio(record) == "3.00 (2.90–3.10) † 3.3"
+
+
+def test_goals_of_memory_and_of_a_flat_cost_are_marked():
+    result = {"workload": "mrpc", "ratio": 4.0, "ratio_low": 4.0, "ratio_high": 4.0}
+    record = {"benchmark": "memory", "config": {"device": "cpu"}, "result": result}
+    assert find_goal(record, "trainer") == 5 and find_goal(record, "trainer-best") == 1
+    assert find_goal(record, "keras") is None
+    result["against"] = "trainer"
+    assert tables._format_ratio(record) == "4.00 (4.00–4.00) † 5"
+    found = {"exponent": 1.0, "spread": 0.12}
+    assert tables._format_axis("rows", found) == "rows 1.00 (+12% a token † 10%)"
+    assert tables._format_axis("length", found) == "length 1.00 (+12% a token)"
+
+
+def test_a_gpus_goals_are_its_own():
+    config = {"device": "cuda", "preset": "bert-base-random"}
+    record = {"benchmark": "training", "config": config, "result": {"workload": "full"}}
+    assert find_goal(record, "matmul_share") == 0.45
+    assert find_goal(record, "trainer-best") is None
+    record["result"]["workload"] = "tweets"
+    assert find_goal(record, "trainer-best") == 3
 
 
 def test_running_out_of_memory_stays_in_the_table():

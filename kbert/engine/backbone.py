@@ -49,7 +49,8 @@ class Backbone(keras.Model):
     Args:
         config: shape of the encoder.
         precision: `auto`, `float32`, `bfloat16` or `float16`: format of the matrix
-            products. Weights, gradients and sums stay float32.
+            products, and what each of their results is rounded to. Weights, sums and
+            the optimizer's state stay float32.
         name: of the model.
         trainable: whether the weights train.
 

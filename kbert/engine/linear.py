@@ -96,7 +96,11 @@ def _multiply(x: torch.Tensor, products: Sequence[Product]) -> torch.Tensor:
 
 
 class _Product(torch.autograd.Function):
-    """The product, with float32 gradients for the float32 weights."""
+    """The product, with gradients for the float32 weights.
+
+    They are summed in float32, rounded to the products' format as any product of that
+    format is, and kept in float32.
+    """
 
     @staticmethod
     def forward(ctx, x, linear, *parameters):
@@ -119,7 +123,7 @@ class _Product(torch.autograd.Function):
 
 
 def _differentiate(linear, x, gradient, parts, wanted):
-    """Return the gradients of each layer's kernel and bias, float32."""
+    """Return the gradients of each layer's kernel and bias; see `_Product`."""
     if not any(wanted):
         return [None] * len(wanted)
     widths = [bias.numel() for _, bias in linear.layers]
@@ -141,7 +145,7 @@ def _differentiate(linear, x, gradient, parts, wanted):
 
 
 def _sum_rows(gradient: torch.Tensor) -> torch.Tensor:
-    """Sum over the tokens, float32."""
+    """Sum over the tokens in float32."""
     if gradient.dtype == torch.bfloat16 and gradient.device.type == "cpu":
         # Asked for a float32 result, torch writes the whole gradient out in float32
         # first. This adds in float32 too and rounds once, as the products do.

@@ -265,7 +265,7 @@ class FusedUpdate:
         # The fused update reads memory end to end; a permuted kernel's would not do.
         pairs = zip(self.variables, gradients, strict=True)
         dense = ((v, g) for v, g in pairs if g is not None)
-        return [(v, g if g.is_sparse else g.contiguous()) for v, g in dense]
+        return [(v, g.coalesce() if g.is_sparse else g.contiguous()) for v, g in dense]
 
     def _group(self, pairs) -> dict[tuple[float, float], list]:
         """Return the variables of each learning rate multiplier and weight decay."""
@@ -340,7 +340,7 @@ class FusedUpdate:
         first = gradients[0]
         if self.optimizer.global_clipnorm is None:
             return torch.full((), divisor, device=first.device)
-        values = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+        values = [g.values() if g.is_sparse else g for g in gradients]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(values)))
         excess = norm / divisor / self.optimizer.global_clipnorm
         return excess.clamp(min=1.0) * divisor
@@ -351,7 +351,6 @@ class FusedUpdate:
         The table is kept, and only its touched rows are cleared after the update:
         filling a new one would cost more than the rest of the embedding's step.
         """
-        gradient = gradient.coalesce()
         rows = gradient.indices()[0]
         key = id(variable)
         if key not in self._dense:
