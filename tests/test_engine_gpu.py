@@ -14,7 +14,7 @@ from fake_gpu import OnGpu, on_fake_gpu, read
 import kbert
 from kbert.engine import backbone as backbone_module
 from kbert.engine.logs import LazyLogs, count_steps
-from kbert.engine.transfer import HostNumbers, Mirror
+from kbert.engine.transfer import HostNumbers, Mirror, send
 
 BATCH_SIZE, NUM_BATCHES = 4, 5
 TEXTS, LABELS = tiny.write_texts(NUM_BATCHES * BATCH_SIZE)
@@ -199,6 +199,23 @@ def test_a_loss_that_is_no_number_changes_nothing_and_is_told_later(
             model.check_losses()
         with pytest.raises(RuntimeError, match="no number at step 3, .* step before"):
             model.train_on_batch(x, y, np.full(BATCH_SIZE, np.nan, "float32"))
+
+
+def test_a_row_that_is_no_number_is_named(monkeypatch):
+    model = build_model()
+    with on_gpu(monkeypatch, model) as (gpu, batches, _):
+        x, y = next(batches)
+        model.train_step((x, y))
+        gpu.waits.clear()
+        watch = model._watch
+        outputs = torch.zeros(BATCH_SIZE, 2)
+        outputs[[2, 3], 1] = torch.nan
+        loss, outputs = send((torch.tensor(torch.nan), outputs), model._device)
+        watch.check(loss, outputs, 7)
+        watch.check(loss, outputs[3:], 8)
+        assert gpu.waits == []
+        with pytest.raises(RuntimeError, match="step 7, from row 2 of its batch;"):
+            model.check_losses()
 
 
 # === What the host keeps ===

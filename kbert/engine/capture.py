@@ -224,7 +224,7 @@ class CapturedSteps:
         batch = (inputs, *shape.labels)
         plan = Plan(packing, self._dropout)
         loss, y_pred, gradients = model._differentiate(batch, plan)
-        skip = model._watch.check(loss, model.optimizer._iterations.value)
+        skip = model._watch.check(loss, y_pred, model.optimizer._iterations.value)
         model._update.apply_recorded(gradients, shape.numbers, skip)
         return loss, tree.map_structure(torch.Tensor.detach, y_pred)
 

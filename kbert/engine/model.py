@@ -266,7 +266,8 @@ class EngineModel(keras.Model):
         if self._watch is not None:
             update = self._get_update()
             assert update is not None
-            update.apply(gradients, self._watch.check(loss, update.iteration))
+            skip = self._watch.check(loss, y_pred, update.iteration)
+            update.apply(gradients, skip)
         elif self._is_sound(loss, y, y_pred, sample_weight):
             self._update_weights(gradients)
         return loss, y_pred
@@ -320,9 +321,11 @@ class EngineModel(keras.Model):
         Raises:
             RuntimeError: one was not, and nothing that `fit` was given deals with it.
         """
-        step = None if self._watch is None else self._watch.find_step()
-        if step is not None:
-            raise RuntimeError(describe_unsound("no number", step, "its batch"))
+        found = None if self._watch is None else self._watch.find()
+        if found is not None:
+            step, row = found
+            where = "its batch" if row is None else f"row {row} of its batch"
+            raise RuntimeError(describe_unsound("no number", step, where))
 
     def _differentiate_in_memory(self, x, y, sample_weight):
         batch = (x, y, sample_weight)

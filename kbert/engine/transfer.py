@@ -202,18 +202,47 @@ class LossWatch:
 
     def __init__(self, device: torch.device, is_tolerant: bool):
         self._is_tolerant = is_tolerant
-        self._first_step = torch.full((), -1, dtype=torch.int64, device=device)
+        # The step, and a row whose outputs are no numbers.
+        self._first = torch.full((2,), -1, dtype=torch.int64, device=device)
 
-    def check(self, loss: torch.Tensor, step: int | torch.Tensor) -> torch.Tensor:
-        """Return float32 (), 1 when the update of a step must be left out."""
+    def check(
+        self, loss: torch.Tensor, outputs: Any, step: int | torch.Tensor
+    ) -> torch.Tensor:
+        """Look at a step.
+
+        Args:
+            loss: float32 ().
+            outputs: that it was computed from, each (batch, ...).
+            step: its number, from 0.
+
+        Returns:
+            float32 (), 1 when the update must be left out.
+        """
         unsound = ~torch.isfinite(loss)
         if not self._is_tolerant:
-            is_first = unsound & (self._first_step < 0)
-            self._first_step.masked_fill_(is_first, step)
-            unsound = self._first_step >= 0
+            is_first = unsound & (self._first[0] < 0)
+            self._first[0].masked_fill_(is_first, step)
+            self._first[1].masked_fill_(is_first, _find_row(outputs))
+            unsound = self._first[0] >= 0
         return unsound.float()
 
-    def find_step(self) -> int | None:
-        """Wait for the device; return the first step without a sound loss, if any."""
-        step = int(self._first_step)
-        return None if step < 0 else step
+    def find(self) -> tuple[int, int | None] | None:
+        """Wait for the device and ask it.
+
+        Returns:
+            The first step without a sound loss, and a row of its batch whose outputs
+            are no numbers, if there is one; `None` where all was sound.
+        """
+        step, row = self._first.tolist()
+        return None if step < 0 else (step, None if row < 0 else row)
+
+
+def _find_row(outputs: Any) -> torch.Tensor:
+    """Return int64 (), a row in which an output is no number; -1 if there is none."""
+    wrong = torch.stack(
+        [
+            ~torch.isfinite(one.detach()).reshape(len(one), -1).all(1)
+            for one in tree.flatten(outputs)
+        ]
+    ).any(0)
+    return wrong.int().argmax().masked_fill(~wrong.any(), -1)
