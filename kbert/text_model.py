@@ -23,10 +23,15 @@ from kbert.batches import (
     restore_order,
     unpack,
 )
-from kbert.engine.features import SplitModel, collect_features, split_at_features
-from kbert.engine.int8 import show_difference, show_results
+from kbert.engine.features import (
+    SplitModel,
+    collect_features,
+    encode_arrays,
+    split_at_features,
+)
 from kbert.engine.model import EngineModel
 from kbert.loaders import is_loader, map_loader, read_labels
+from kbert.rounding import look_ahead, say_difference, show_results
 from kbert.rows import (
     Columns,
     TextRows,
@@ -43,9 +48,6 @@ from kbert.saved_model import SavedModel
 
 # Texts of a stream that are tokenized, sorted and predicted at a time.
 _WINDOW_ROWS = 8192
-# Texts that are predicted exactly as well, to say what rounding changes.
-_COMPARED_ROWS = 256
-
 _logger = logging.getLogger("kbert")
 
 
@@ -138,12 +140,12 @@ class Model(SavedModel):
             kept, validation_data = cut_last((x, y, sample_weight), split)
             x, y, sample_weight = kept
             split = 0.0
-        parts = None
+        parts = split_at_features(self, EngineModel)
         if rows is None:
             x, y, sample_weight = self._weigh(x, y, sample_weight, class_weight)
+            x, parts = encode_arrays(x, parts, epochs)
         else:
             rows = rows.weigh(self._complete_class_weight(class_weight, rows.labels))
-            parts = split_at_features(self, EngineModel)
             x = self._feed(rows, parts, batch_size, seed if shuffle else None)
             y = sample_weight = None
         size = kwargs.get("validation_batch_size")
@@ -285,14 +287,11 @@ class Model(SavedModel):
         return blocks
 
     def _predict_quantized(self, x, quantize, *arguments):
+        first, x = look_ahead(x, self.preprocessor is not None)
         with self._quantize(quantize):
             rounded = self.predict(x, *arguments)
-        rows = None if isinstance(x, Iterator) else read_rows(x, columns="tuple")
-        if rows is None or len(self.outputs) > 1:
-            return rounded
-        first = rows.without_labels().take(slice(_COMPARED_ROWS))
-        exact = self.predict(first, *arguments)
-        _logger.warning("%s", show_difference(rounded[: len(exact)], exact))
+        exact = None if first is None else self.predict(first, *arguments)
+        say_difference(rounded, exact, self.output_names)
         return rounded
 
     def _predict_stream(self, texts, batch_size, verbose, callbacks):
@@ -387,6 +386,7 @@ class Model(SavedModel):
             return self._sort(rows, batch_size, steps)
         if is_loader(x):
             return self._map(x)
+        x, _ = encode_arrays(x, parts)
         return x, name_to_id(y, self.label_names), weights
 
     def _sort(self, rows: TextRows, batch_size, steps=None) -> SortedBatches:

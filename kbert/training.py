@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from kbert.engine.adamw import AdamW
 from kbert.engine.backbone import Backbone
 from kbert.engine.lean import without_tensorflow
-from kbert.engine.optimizers import AdamW
 from kbert.rows import compute_balanced_class_weight as balanced_class_weight
 
 __all__ = [

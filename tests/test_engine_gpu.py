@@ -101,8 +101,10 @@ def test_a_step_with_fused_attention_does_not_wait_either(monkeypatch):
         kbert.adamw(1e-2, accumulate=2, layer_decay=0.9, head_learning_rate=0.1),
         keras.optimizers.AdamW(1e-2, global_clipnorm=1.0),
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, 10)),
+        keras.optimizers.SGD(1e-2),
+        keras.optimizers.SGD(1e-2, momentum=0.9, nesterov=True, weight_decay=0.01),
     ],
-    ids=["accumulating", "keras_adamw", "keras_schedule"],
+    ids=["accumulating", "keras_adamw", "keras_schedule", "sgd", "momentum"],
 )
 def test_no_other_known_optimizer_waits(monkeypatch, optimizer):
     model = build_model(optimizer=optimizer, dropout=0.1)
@@ -172,6 +174,27 @@ def test_wrong_ids_are_named_before_a_gpu_sees_them(monkeypatch):
 
 
 # === A loss that is no number ===
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        kbert.adamw(1e-2, accumulate=2),
+        keras.optimizers.SGD(1e-2, momentum=0.9, weight_decay=0.01),
+    ],
+    ids=["accumulating", "momentum"],
+)
+def test_nothing_that_is_kept_holds_what_is_no_number(monkeypatch, optimizer):
+    model = build_model(optimizer=optimizer)
+    with on_gpu(monkeypatch, model) as (gpu, batches, _):
+        model.train_step(next(batches))
+        weights = [read(one.value).clone() for one in model.weights]
+        x, y = next(batches)
+        model.train_step((x, y, np.full(BATCH_SIZE, np.nan, "float32")))
+        after = [read(one.value) for one in model.weights]
+        assert all(map(torch.equal, weights, after))
+        for variable in model.optimizer.variables:
+            assert torch.isfinite(read(variable.value)).all(), variable.path
 
 
 @pytest.mark.parametrize(

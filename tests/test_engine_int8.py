@@ -91,3 +91,16 @@ def test_a_torch_without_8_bits_is_one_sentence(model, monkeypatch):
     with pytest.raises(RuntimeError, match="has no 8-bit products on this CPU"):
         model.evaluate(TEXTS, LABELS, verbose=0, quantize="int8")
     assert kbert.Model is type(model)
+
+
+def test_the_difference_is_said_of_arrays_streams_and_batches(model, caplog):
+    arrays = {name: np.asarray(x) for name, x in model.preprocessor(TEXTS).items()}
+    for x in (arrays, iter(TEXTS)):
+        caplog.clear()
+        model.predict(x, quantize="int8")
+        assert "of the first 40 texts" in caplog.text
+    caplog.clear()
+    pairs = list(zip(TEXTS, LABELS.tolist(), strict=True))
+    batches = torch.utils.data.DataLoader(pairs, batch_size=8)
+    model.predict(batches, quantize="int8")
+    assert "is not measured on what comes in batches" in caplog.text

@@ -21,6 +21,7 @@ from engine_cases import (
 )
 
 import kbert
+from kbert.engine.compiling import find_compile_failure
 from kbert.engine.dropout import Dropout
 
 ROWS, BATCH_SIZE = 20, 4  # five steps
@@ -503,6 +504,7 @@ def test_jit_compile_does_not_change_the_result(pairs):
 def test_without_a_compiler_jit_compile_is_one_line_and_changes_nothing(
     pairs, caplog, monkeypatch
 ):
+    find_compile_failure.cache_clear()
     monkeypatch.setenv("CXX", "no-such-compiler")
     model, _ = pairs("softmax")
     compiling = {"jit_compile": True}
@@ -510,6 +512,20 @@ def test_without_a_compiler_jit_compile_is_one_line_and_changes_nothing(
     model.predict(INPUTS, verbose=0)
     assert caplog.text.count("and no-such-compiler was not found") == 1
     assert not model.jit_compile and model.get_compile_config()["jit_compile"] is True
+
+
+def test_a_compiler_that_fails_is_one_line_too(pairs, caplog, monkeypatch):
+    def fail(function):
+        raise RuntimeError("fatal error: omp.h: no such file\nand much more")
+
+    find_compile_failure.cache_clear()
+    monkeypatch.setattr(torch, "compile", fail)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    model, _ = pairs("softmax")
+    model.compile(adamw(), "sparse_categorical_crossentropy", jit_compile=True)
+    find_compile_failure.cache_clear()
+    assert caplog.text.count("failed (fatal error: omp.h: no such file)") == 1
+    assert not model.jit_compile
 
 
 def test_a_layer_is_told_what_keras_would_tell_it():

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import types
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 import kbert
 from kbert import training
+from kbert.engine import compiling
 from kbert.engine.lean import without_tensorflow
 from kbert.engine.optimizers import FusedUpdate, can_fuse
 
@@ -471,7 +473,7 @@ def test_training_with_the_fused_update_equals_keras_step(name, monkeypatch):
         model.optimizer.learning_rate = 0.1 if name == "momentum" else 1e-3
         with monkeypatch.context() as patch:
             if not fused:
-                patch.setattr(type(model), "_build_update", lambda self: None)
+                patch.setattr("kbert.engine.model.build_update", lambda model: None)
             model.fit(TEXTS, LABELS, 8, 5, 0, shuffle=False)
         results.append(read_trained(model))
     assert tiny.largest_difference(*results) < 1e-5
@@ -495,6 +497,34 @@ def test_other_optimizers_train_the_slower_way_and_it_is_said(optimizer, caplog)
     history = model.fit(TEXTS, LABELS, 8, 2, 0).history
     assert np.isfinite(history["loss"]).all()
     assert any("slower update" in record.getMessage() for record in caplog.records)
+
+
+def test_an_unknown_optimizer_is_said_once_however_many_batches(caplog):
+    model = tiny.build_model(optimizer=keras.optimizers.RMSprop(1e-3))
+    x, y = model.preprocessor(TEXTS[:4]), LABELS[:4]
+    for _ in range(3):
+        model.train_on_batch(x, y)
+    assert caplog.text.count("slower update") == 1
+
+
+def test_a_known_optimizer_keeps_its_update_from_batch_to_batch():
+    model = tiny.build_model()
+    x, y = model.preprocessor(TEXTS[:4]), LABELS[:4]
+    model.train_on_batch(x, y)
+    update = model._update
+    model.train_on_batch(x, y)
+    assert update is not None and model._update is update
+
+
+def test_a_device_that_the_engine_does_not_know_is_said(monkeypatch, caplog):
+    model = tiny.build_model()
+    elsewhere = types.SimpleNamespace(device=torch.device("mps"))
+    variables = [types.SimpleNamespace(value=elsewhere)]
+    optimizer = model.optimizer
+    monkeypatch.setattr(compiling, "check_knows", lambda *_: None)
+    stand_in = types.SimpleNamespace(optimizer=optimizer, trainable_variables=variables)
+    assert compiling.build_update(stand_in) is None
+    assert "does not know the device mps" in caplog.text
 
 
 # === Freezing ===
@@ -610,6 +640,23 @@ def test_freezing_works_on_a_backbone_and_inside_any_keras_model():
 def test_freezing_layers_that_are_not_there_is_one_sentence(layers):
     with pytest.raises(ValueError, match=rf"layers must lie in \[0, 2\].*{layers}"):
         kbert.freeze(tiny.build_model(), layers)
+
+
+@pytest.mark.parametrize("dtype", [None, "float64"])
+@pytest.mark.parametrize("activation", ["softmax", None])
+def test_a_linear_layer_behind_the_last_shows_what_it_is_given(activation, dtype):
+    """Probabilities stay such, as in mixed precision, where the last layer casts."""
+    texts, labels = tiny.write_texts(16)
+    losses = []
+    for ends_linear in (False, True):
+        kbert.set_seed(0)
+        dense = keras.layers.Dense(2, activation=activation)
+        last = keras.layers.Activation("linear", dtype=dtype)
+        head = (lambda x: last(dense(x))) if ends_linear else dense  # noqa: B023
+        model = tiny.build_model(head=head, compile=False)
+        model.compile(kbert.adamw(1e-9), "sparse_categorical_crossentropy")
+        losses.append(model.evaluate(texts, labels, verbose=0))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "log_softmax", None])

@@ -1,15 +1,35 @@
 """What a model is compiled with: a compiler, and an optimizer of its weights."""
 
+import functools
+import logging
 import os
 import shutil
 import sys
 
+import keras
+import torch
 
-def find_missing_compiler() -> str | None:
-    """Return the name of torch.compile's compiler where there is none, else `None`."""
+from kbert.engine.optimizers import FusedUpdate, can_fuse
+
+_logger = logging.getLogger("kbert")
+
+
+@functools.cache
+def find_compile_failure() -> str | None:
+    """Try whether torch compiles a sum here.
+
+    Returns:
+        Why it does not, as a sentence's end; `None` where it does.
+    """
     usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
     name = os.environ.get("CXX") or usual
-    return None if shutil.which(name) else name
+    if shutil.which(name) is None:
+        return f"{name} was not found"
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(8))
+    except Exception as error:  # whatever a compiler or its headers lack
+        return f"{name} failed ({str(error).strip().splitlines()[0][:120]})"
+    return None
 
 
 def check_knows(optimizer, variables) -> None:
@@ -21,3 +41,35 @@ def check_knows(optimizer, variables) -> None:
             "weights train now that did not when the model was compiled; compile again "
             "after kbert.unfreeze or a change of trainable."
         )
+
+
+def build_update(model) -> FusedUpdate | None:
+    """Build the fused update of a model's trainable weights.
+
+    Args:
+        model: compiled; its optimizer is built.
+
+    Returns:
+        `None` where Keras's own update is used, which is said in one line: for an
+        optimizer, a constraint or a device that the engine does not know.
+
+    Raises:
+        ValueError: weights train that the optimizer does not know.
+    """
+    optimizer, variables = model.optimizer, model.trainable_variables
+    if not variables or optimizer is None:
+        return None
+    check_knows(optimizer, variables)
+    device = variables[0].value.device.type
+    unknown = None
+    if device not in ("cpu", "cuda"):
+        unknown = f"the device {device}"
+    elif not can_fuse(optimizer) or any(v.constraint is not None for v in variables):
+        unknown = f"{type(optimizer).__name__} with these settings"
+    if unknown is None:
+        return FusedUpdate(optimizer, variables)
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        _logger.warning(
+            "The engine does not know %s; Keras's own, slower update is used.", unknown
+        )
+    return None

@@ -1,14 +1,19 @@
 """A frozen encoder runs once: its features are kept and the head trains on them."""
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 
 from kbert.engine.backbone import Backbone
+from kbert.engine.graph import find_override, is_known
 
+_OVERRIDES = ("__call__", "call", "compute_loss", "train_step", "test_step")
+_logger = logging.getLogger("kbert")
 # Features over this many bytes go to a temporary file and are mapped into memory.
 MEMORY_BUDGET_BYTES = 2**30
 
@@ -36,11 +41,15 @@ def split_at_features(
         build: makes each part from inputs and outputs.
 
     Returns:
-        The two parts; `None` when an encoder trains or drops values, or when the head
-        reads more of it than one vector.
+        The two parts; `None` when the encoder trains or drops values, the head reads
+        more of it than one vector, something else with weights or random numbers comes
+        before that vector, or the model's class has a call or a step of its own, which
+        wants the model's inputs.
     """
     backbones = [layer for layer in model.layers if isinstance(layer, Backbone)]
     if len(backbones) != 1 or not backbones[0].runs_frozen:
+        return None
+    if find_override(model, _OVERRIDES) is not None:
         return None
     candidates = _find_vectors(model, backbones[0])
     if len(candidates) != 1:
@@ -49,7 +58,17 @@ def split_at_features(
         head = build(candidates[0], model.output)
     except ValueError:  # the head reads another input too
         return None
-    return SplitModel(build(model.input, candidates[0]), head)
+    encoder = build(model.input, candidates[0])
+    others = [layer for layer in encoder.layers if layer is not backbones[0]]
+    return None if any(map(_varies, others)) else SplitModel(encoder, head)
+
+
+def _varies(layer) -> bool:
+    """Whether what a layer gives may change from one epoch to the next."""
+    if layer.weights or isinstance(layer, keras.layers.Lambda):
+        return True
+    parts = [layer, *layer._flatten_layers(include_self=False)]
+    return not is_known(type(layer)) or any(one._seed_generators for one in parts)
 
 
 def _find_vectors(model: keras.Model, backbone: Backbone) -> list:
@@ -69,6 +88,31 @@ def _find_vectors(model: keras.Model, backbone: Backbone) -> list:
             and not getattr(node.operation, "weights", [])
         ]
     return vectors
+
+
+def encode_arrays(
+    x: Any, parts: SplitModel | None, num_epochs: int = 1
+) -> tuple[Any, SplitModel | None]:
+    """Replace token arrays by the features that a frozen encoder makes of them.
+
+    Args:
+        x: what `keras.Model.fit` takes.
+        parts: of the model.
+        num_epochs: that `x` is trained on.
+
+    Returns:
+        The features and the parts; `x` and `None` where features do not stand for it.
+    """
+    if parts is None:
+        return x, None
+    if isinstance(x, dict):
+        return parts.encoder.predict(x, verbose=0), parts
+    if num_epochs > 1:
+        _logger.warning(
+            "The encoder is frozen and runs in every epoch all the same, since a "
+            "loader's batches may change. Pass texts or token arrays: it runs once."
+        )
+    return x, None
 
 
 def collect_features(

@@ -1,9 +1,7 @@
 """Matrix products in 8 bits, for prediction on a CPU."""
 
 import warnings
-from typing import Any
 
-import numpy as np
 import torch
 
 from kbert.engine.linear import Linear
@@ -52,33 +50,3 @@ def _pack(kernel: torch.Tensor, bias: torch.Tensor):
         warnings.simplefilter("ignore")
         rounded = torch.quantize_per_channel(weight, scale, zero, 0, torch.qint8)
         return torch.ops.quantized.linear_prepack(rounded, bias)
-
-
-def show_difference(rounded: np.ndarray, exact: np.ndarray) -> str:
-    """Write in a line what rounding changes.
-
-    Args:
-        rounded: probabilities (n, num_classes), or (n, 1) of two classes.
-        exact: the same texts', exactly.
-    """
-    same = float(np.mean(_label_rows(rounded) == _label_rows(exact)))
-    return (
-        f"in int8, {100 * same:.1f} % of the first {len(exact)} texts get the label "
-        "they get exactly; probabilities differ by at most "
-        f"{np.abs(rounded - exact).max():.3f}"
-    )
-
-
-def _label_rows(outputs: np.ndarray) -> np.ndarray:
-    return outputs.argmax(-1) if outputs.shape[-1] > 1 else outputs[..., 0] > 0.5
-
-
-def show_results(results: Any) -> str:
-    """Write what `evaluate` returns in a line.
-
-    Args:
-        results: a number, a list of them, or a dict.
-    """
-    if isinstance(results, dict):
-        return ", ".join(f"{name} {value:.4f}" for name, value in results.items())
-    return ", ".join(f"{value:.4f}" for value in np.atleast_1d(results))

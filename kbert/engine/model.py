@@ -11,7 +11,7 @@ from keras import tree
 from kbert.engine.backbone import Backbone
 from kbert.engine.buckets import Plan
 from kbert.engine.capture import CapturedSteps
-from kbert.engine.compiling import check_knows, find_missing_compiler
+from kbert.engine.compiling import build_update, find_compile_failure
 from kbert.engine.graph import in_mode, shows_logits
 from kbert.engine.inputs import (
     check_dtypes,
@@ -21,7 +21,7 @@ from kbert.engine.inputs import (
 )
 from kbert.engine.logs import LazyCallbacks, count_steps
 from kbert.engine.losses import start_from_logits
-from kbert.engine.optimizers import FusedUpdate, can_fuse
+from kbert.engine.optimizers import FusedUpdate
 from kbert.engine.precision import use_fast_products
 from kbert.engine.reads import find_reads
 from kbert.engine.recovery import MemoryRecovery, can_split, is_weighted
@@ -45,7 +45,8 @@ class EngineModel(keras.Model):
     def __init__(self, inputs, outputs, name=None, **kwargs):
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         self._reads = find_reads(self)
-        self._update = None
+        self._update: FusedUpdate | None = None
+        self._updated: list[int] | None = None  # ids of the weights it is for
         self._recovery = MemoryRecovery()
         self._tolerates_nan = False
         self._in_train_step = False
@@ -65,7 +66,7 @@ class EngineModel(keras.Model):
             operation_fn=functools.partial(self._get_function, training=training),
         )
         for output, tensor in zip(self.outputs, tree.flatten(outputs), strict=True):
-            if shows_logits(output._keras_history.operation):
+            if shows_logits(output):
                 tensor._keras_logits = tensor
         return outputs
 
@@ -132,19 +133,19 @@ class EngineModel(keras.Model):
         there is a C++ compiler.
         """
         self._jit_compile_asked = kwargs.get("jit_compile", "auto")
-        missing = find_missing_compiler() if self._jit_compile_asked is True else None
-        if missing is not None:
+        failure = find_compile_failure() if self._jit_compile_asked is True else None
+        if failure is not None:
             _logger.warning(
-                "jit_compile=True needs a C++ compiler, and %s was not found; the "
-                "model runs without.",
-                missing,
+                "jit_compile=True needs a C++ compiler, and %s; the model runs as it "
+                "does without.",
+                failure,
             )
             kwargs["jit_compile"] = False
         optimizer = keras.optimizers.get(optimizer)
         if self._needs_loss_scale(optimizer):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         super().compile(optimizer=optimizer, loss=start_from_logits(loss), **kwargs)
-        self._update = None
+        self._update = self._updated = None
 
     def get_compile_config(self):
         """Return what `compile` was given; see `keras.Model`."""
@@ -194,31 +195,14 @@ class EngineModel(keras.Model):
 
     def make_train_function(self, force=False):
         """Build the training step and choose the update it ends with."""
-        self._update = self._build_update()
+        self._get_update()
         self._watch = self._captured = None
         if self._device.type == "cuda":
-            if self._update and self._update.can_skip:
+            if self._update is not None:
                 self._watch = LossWatch(self._device, self._tolerates_nan)
             if self._jit_compile_asked and not self.run_eagerly and self._head is None:
                 self._captured = CapturedSteps(self)
         return super().make_train_function(force)
-
-    def _build_update(self) -> FusedUpdate | None:
-        variables = self.trainable_variables
-        optimizer = self.optimizer
-        if not variables or optimizer is None:
-            return None
-        self.build_optimizer()
-        check_knows(optimizer, variables)
-        if not can_fuse(optimizer) or any(v.constraint is not None for v in variables):
-            if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-                _logger.warning(
-                    "The engine does not know %s with these settings; Keras's own, "
-                    "slower update is used.",
-                    type(optimizer).__name__,
-                )
-            return None
-        return FusedUpdate(optimizer, variables)
 
     def __call__(self, inputs, *args, **kwargs):
         """Run the model; on features only its head."""
@@ -368,11 +352,12 @@ class EngineModel(keras.Model):
             raise find_wrong_label(y, y_pred) or error from None
 
     def _get_update(self) -> FusedUpdate | None:
-        """Return the fused update; a new one if a callback froze weights meanwhile."""
-        if self._update is not None:
-            known = map(id, self._update.variables)
-            if list(known) != list(map(id, self.trainable_variables)):
-                self._update = self._build_update()
+        """Return the fused update; a new one if other weights train than before."""
+        known = [id(variable) for variable in self.trainable_variables]
+        if known != self._updated:
+            if known:
+                self.build_optimizer()
+            self._update, self._updated = build_update(self), known
         return self._update
 
     def _update_weights(self, gradients) -> None:
@@ -394,6 +379,8 @@ class EngineModel(keras.Model):
             return True
         if self._tolerates_nan:
             return False
-        step = int(self.optimizer._iterations.value)
+        # An optimizer that scales the loss counts in the one that it wraps.
+        counting = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        step = int(counting._iterations.value)
         where = find_unsound(y, y_pred, sample_weight)
         raise RuntimeError(describe_unsound(float(loss), step, where))

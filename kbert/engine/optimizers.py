@@ -5,128 +5,16 @@ reads and writes a Keras optimizer's own variables, so that saving, resuming and
 callbacks see no difference, and does clipping, decay and update in one torch call.
 """
 
-import re
 from collections.abc import Sequence
 
 import keras
 import torch
 
+from kbert.engine.adamw import AdamW
 from kbert.engine.transfer import Mirror, follow
 
-# Where the weights of an encoder stand, from the bottom up, by KerasHub's paths.
-_ENCODER_PATH = re.compile(
-    r"(?:^|/)(?:(?P<embeddings>token_embedding|position_embedding|segment_embedding"
-    r"|token_and_position_embedding|embeddings|embeddings_layer_norm)"
-    r"|transformer_layer_(?P<layer>\d+)|(?P<pooler>pooled_dense))/"
-)
-# The pooler moves at the rate of the top layer, wherever that is.
-_POOLER = 10**6
 # So many updates that no bias is left to correct.
 _ENDLESS = 1e9
-_UNDECAYED = re.compile(r"(?:^|/)(?:bias|beta|gamma)$")
-
-
-@keras.saving.register_keras_serializable(package="kbert")
-class AdamW(keras.optimizers.AdamW):
-    """AdamW with PyTorch's epsilon, a rate for the head and rates by layer.
-
-    Unlike `keras.optimizers.AdamW`, epsilon is added to the root of the
-    bias-corrected second moment, as PyTorch and therefore all published BERT
-    recipes have it.
-
-    Args:
-        learning_rate: float or schedule, of the encoder's top layer.
-        head_multiplier: rate of everything outside the encoder, over
-            `learning_rate`.
-        layer_decay: factor from one layer down to the next, in (0, 1]; embeddings
-            count as one more layer.
-        decay_all: whether biases and layer norms decay too (PyTorch's habit) or not
-            (Hugging Face's).
-        **kwargs: `keras.optimizers.AdamW`'s arguments.
-
-    Source: Loshchilov & Hutter (2019); layer-wise rates Howard & Ruder (2018).
-    """
-
-    def __init__(
-        self,
-        learning_rate=2e-5,
-        head_multiplier: float = 1.0,
-        layer_decay: float = 1.0,
-        decay_all: bool = False,
-        **kwargs,
-    ):
-        super().__init__(learning_rate=learning_rate, **kwargs)
-        self.head_multiplier = head_multiplier
-        self.layer_decay = layer_decay
-        self.decay_all = decay_all
-
-    def build(self, variables):
-        """Create the moments and work out each variable's rate."""
-        super().build(variables)
-        layers = [_read_layer(v.path) for v in variables]
-        depth = max((n for n in layers if n is not None and n != _POOLER), default=0)
-        self._multipliers = [
-            self.head_multiplier
-            if layer is None
-            else self.layer_decay ** max(0, depth - layer)
-            for layer in layers
-        ]
-
-    def get_multiplier(self, variable) -> float:
-        """Return the variable's rate over `learning_rate`."""
-        return self._multipliers[self._get_variable_index(variable)]
-
-    def _get_current_learning_rate(self):
-        # Keras's schedules count steps; with accumulation only some are updates.
-        if isinstance(
-            self._learning_rate, keras.optimizers.schedules.LearningRateSchedule
-        ):
-            return self._learning_rate(self.iterations)
-        return super()._get_current_learning_rate()
-
-    def _use_weight_decay(self, variable):
-        if not self.decay_all and _UNDECAYED.search(variable.path):
-            return False
-        return super()._use_weight_decay(variable)
-
-    def _apply_weight_decay(self, variables):
-        if not self.weight_decay:
-            return
-        rate = self.weight_decay * self._get_current_learning_rate()
-        for variable in variables:
-            if self._use_weight_decay(variable):
-                variable.assign(variable * (1 - rate * self.get_multiplier(variable)))
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Update one variable as Keras does, with this class's epsilon and rate."""
-        step = keras.ops.cast(self.iterations + 1, variable.dtype)
-        correction = keras.ops.sqrt(1 - keras.ops.power(self.beta_2, step))
-        epsilon = self.epsilon  # type: ignore[has-type]
-        self.epsilon = epsilon * correction
-        try:
-            rate = learning_rate * self.get_multiplier(variable)
-            super().update_step(gradient, variable, rate)
-        finally:
-            self.epsilon = epsilon
-
-    def get_config(self):
-        """Return the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "head_multiplier": self.head_multiplier,
-            "layer_decay": self.layer_decay,
-            "decay_all": self.decay_all,
-        }
-
-
-def _read_layer(path: str) -> int | None:
-    """Return a variable's layer: 0 embeddings, 1.. layers, pooler, `None` head."""
-    match = _ENCODER_PATH.search(path)
-    if match is None:
-        return None
-    if match["embeddings"]:
-        return 0
-    return int(match["layer"]) + 1 if match["layer"] else _POOLER
 
 
 def _is_adam(optimizer) -> bool:
@@ -170,11 +58,6 @@ class FusedUpdate:
         """Number of steps before this one."""
         return self._iterations.read()
 
-    @property
-    def can_skip(self) -> bool:
-        """Whether `apply` heeds `skip`."""
-        return _is_adam(self.optimizer)
-
     @torch.no_grad()
     @torch.compiler.disable
     def apply(
@@ -187,15 +70,15 @@ class FusedUpdate:
         Args:
             gradients: one a variable; `None` where the loss does not depend on it.
                 The token table's may be sparse.
-            skip: float32 (), 1 to change no weight and no moment, where `can_skip`;
-                a tensor, so that the host need not know.
+            skip: float32 (), 1 to change no weight and no moment; a tensor, so that
+                the host need not know.
         """
         optimizer = self.optimizer
         pairs = self._pair(gradients)
         steps = optimizer.gradient_accumulation_steps or 1
         iteration = self.iteration
         if steps > 1:
-            pairs = self._accumulate(pairs)
+            pairs = self._accumulate(pairs, skip)
         if pairs and (iteration + 1) % steps == 0:
             self._update(pairs, steps, iteration // steps + 1, skip)
             if steps > 1:
@@ -207,10 +90,15 @@ class FusedUpdate:
         self._iterations.count()
 
     @property
+    def is_adam(self) -> bool:
+        """Whether it is Adam or AdamW."""
+        return _is_adam(self.optimizer)
+
+    @property
     def can_record(self) -> bool:
         """Whether every step is one update that `apply_recorded` knows."""
         steps = self.optimizer.gradient_accumulation_steps or 1
-        return self.can_skip and steps == 1
+        return self.is_adam and steps == 1
 
     def list_numbers(self) -> list[float]:
         """Return the numbers of the next update, which differ from step to step.
@@ -283,10 +171,12 @@ class FusedUpdate:
             return 1.0
         return self.optimizer.get_multiplier(variable)
 
-    def _accumulate(self, pairs):
+    def _accumulate(self, pairs, skip=None):
         """Add gradients to the optimizer's accumulators and return these instead."""
         accumulated = []
         for variable, gradient in pairs:
+            if skip is not None:  # no factor of 0 makes a NaN a number
+                gradient = gradient.masked_fill(skip != 0, 0.0)
             index = self.optimizer._get_variable_index(variable)
             total = self.optimizer._accumulated_gradients[index].value
             total.add_(gradient)
@@ -330,7 +220,7 @@ class FusedUpdate:
                 count = torch.full((), float(step), device=factor.device)
                 self._update_adam(members, *rates, factor, count, skip)
             else:
-                self._update_sgd(members, rate, decay, factor)
+                self._update_sgd(members, rate, decay, factor, skip)
         for gradient, rows in touched:
             gradient.index_fill_(0, rows, 0.0)
 
@@ -380,20 +270,25 @@ class FusedUpdate:
             found_inf=skip,
         )
 
-    def _update_sgd(self, members, rate, decay, factor) -> None:
+    def _update_sgd(self, members, rate, decay, factor, skip) -> None:
         optimizer = self.optimizer
         weights = [variable.value for variable, _ in members]
+        index = [optimizer._get_variable_index(variable) for variable, _ in members]
+        momentum = optimizer.momentum
+        velocities = [optimizer.momentums[i].value for i in index if momentum]
+        changed = [*weights, *velocities] if skip is not None else []
+        before = [one.clone() for one in changed]
         updates = torch._foreach_div([gradient for _, gradient in members], factor)
         torch._foreach_mul_(updates, -rate)
         if decay:
             torch._foreach_mul_(weights, 1 - rate * decay)
-        if optimizer.momentum:
-            index = [optimizer._get_variable_index(variable) for variable, _ in members]
-            velocities = [optimizer.momentums[i].value for i in index]
-            torch._foreach_mul_(velocities, optimizer.momentum)
+        if momentum:
+            torch._foreach_mul_(velocities, momentum)
             torch._foreach_add_(velocities, updates)
             if optimizer.nesterov:
-                torch._foreach_add_(updates, velocities, alpha=optimizer.momentum)
+                torch._foreach_add_(updates, velocities, alpha=momentum)
             else:
                 updates = velocities
         torch._foreach_add_(weights, updates)
+        for one, kept in zip(changed, before, strict=True):
+            one.copy_(torch.where(skip != 0, kept, one))

@@ -11,6 +11,7 @@ import keras
 from keras import tree
 
 from kbert.engine.backbone import Backbone
+from kbert.engine.graph import find_override, is_known
 from kbert.engine.losses import LogitsLoss
 
 _OVERRIDES = ("__call__", "call", "compute_loss")
@@ -41,7 +42,7 @@ def find_dropouts(model: keras.Model) -> list:
 
 
 def _look_at_optimizer(model) -> str | None:
-    if model._update is None or model._watch is None:
+    if model._update is None or not model._update.is_adam:
         return f"{type(model.optimizer).__name__} is not Adam or AdamW as they stand"
     if not model._update.can_record:
         return "gradients are accumulated over several batches"
@@ -49,10 +50,8 @@ def _look_at_optimizer(model) -> str | None:
 
 
 def _look_at_overrides(model) -> str | None:
-    for name in _OVERRIDES:
-        if not _is_known(getattr(type(model), name)):
-            return f"{type(model).__name__} has a {name} of its own"
-    return None
+    name = find_override(model, _OVERRIDES)
+    return None if name is None else f"{type(model).__name__} has a {name} of its own"
 
 
 def _look_at_losses(losses) -> str | None:
@@ -62,7 +61,7 @@ def _look_at_losses(losses) -> str | None:
         if loss is None or isinstance(loss, str):
             continue
         kind = type(loss) if isinstance(loss, keras.losses.Loss) else loss
-        if not (_is_known(kind) and _is_known(function)):
+        if not (is_known(kind) and is_known(function)):
             name = getattr(loss, "name", None) or getattr(loss, "__name__", loss)
             return f"{name} is not a loss of Keras"
     return None
@@ -104,7 +103,7 @@ def _look_at_readers(model, nodes, backbone) -> str | None:
 
 def _look_at_layer(layer) -> str | None:
     name = getattr(layer, "name", type(layer).__name__)
-    if isinstance(layer, keras.layers.Lambda) or not _is_known(type(layer)):
+    if isinstance(layer, keras.layers.Lambda) or not is_known(type(layer)):
         return f"the layer {name!r} may do something else every time"
     for generator in getattr(layer, "_seed_generators", ()):
         # Only an unseeded dropout draws what is reseeded with every step.
@@ -122,9 +121,3 @@ def _list_head(model) -> Iterator:
         yield operation
         if isinstance(operation, keras.layers.Layer):
             yield from operation._flatten_layers(include_self=False)
-
-
-def _is_known(what: Any) -> bool:
-    """Whether a class or function is Keras's or this package's."""
-    module = getattr(what, "__module__", None) or ""
-    return module.split(".")[0] in ("keras", "kbert")
