@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import command, keras_sides, machine, plans, records
-from benchmarks.tasks import build_task
+from benchmarks.tasks import WARMUP_STEPS, build_task
 from benchmarks.training import measure_loss
 from benchmarks.workloads import ROOT
 
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> dict:
             "dtype": args.precision,
             "device": "cuda" if has_gpu else "cpu",
         },
-        warmup_steps=3,
+        warmup_steps=WARMUP_STEPS["cuda" if has_gpu else "cpu"],
         timed_steps=args.steps,
         samples_seconds={
             device: run["samples_seconds"] for device, run in runs.items() if run
@@ -102,7 +102,7 @@ def _run_child(order: dict) -> dict:
     plan = plans.build_plan(
         task.lengths,
         batch_size=task.batch_size,
-        num_warmup=3,
+        num_warmup=WARMUP_STEPS[device],
         num_timed=order["steps"],
     )
     side = keras_sides.KbertSide(task)

@@ -4,32 +4,34 @@ Run:    python -m benchmarks.frozen --epochs 10
 
 Only the head (dense 512, ReLU, dropout, dense) trains. kbert gets texts and
 `kbert.freeze(model)`; stock KerasHub gets arrays padded to 25 and
-`backbone.trainable = False`. The clock covers the whole `fit`. Every epoch costs stock
+`backbone.trainable = False`. They run in turn, each in a process of its own; the clock
+covers the whole `fit`. Every epoch costs stock
 Keras the same, and it takes minutes, so `--their-epochs` may run fewer and multiply;
 the record says so.
 """
 
 import argparse
 import statistics
-import time
 
-import numpy as np
-
-from benchmarks import command, keras_sides, machine, measure, records
+from benchmarks import command, machine, measure, records
+from benchmarks.children import Child, close_all
 from benchmarks.tasks import Task, build_task
-
-_LEARNING_RATE = 1e-3
 
 
 def main(argv: list[str] | None = None) -> dict:
     """Compare as the command line asks; return the result."""
     args = _parse(argv)
     machine.prepare_process(args.device)
-    task = build_task(**command.task_options(args) | {"limit": args.rows})
+    options = command.task_options(args) | {"limit": args.rows}
+    task = build_task(**options)
     print(f"workload: {len(task.workload)} rows of {task.workload.data}")
+    children = [Child("frozen", name, options) for name in ("kbert", "keras")]
     seconds = measure.interleave(
-        lambda: _time_kbert(task, args), lambda: _time_stock(task, args), args.repeats
+        lambda: _time(children[0], args.epochs, args.epochs),
+        lambda: _time(children[1], args.their_epochs, args.epochs),
+        args.repeats,
     )
+    close_all(children)
     samples = [[run["seconds"] for run in side] for side in seconds]
     medians = [statistics.median(one) for one in samples]
     names = ("kbert", "keras")
@@ -65,43 +67,11 @@ def _parse(argv) -> argparse.Namespace:
     return args
 
 
-def _time_kbert(task: Task, args) -> dict:
-    import kbert
-
-    kbert.set_seed(0)
-    model = keras_sides.build_kbert(task, pooling="mean", head="mlp")
-    kbert.freeze(model)
-    texts = task.workload.take(range(len(task.workload)))
-    return _time_fit("kbert", model, texts, task, args.epochs, args.epochs)
-
-
-def _time_stock(task: Task, args) -> dict:
-    import kbert
-
-    kbert.set_seed(0)
-    model = keras_sides.build_stock_keras(task, pooling="mean", head="mlp")
-    backbone = next(one for one in model.layers if hasattr(one, "pooled_dense"))
-    backbone.trainable = False
-    arrays = task.encoded.pad(task.max_length)
-    return _time_fit("keras", model, arrays, task, args.their_epochs, args.epochs)
-
-
-def _time_fit(name: str, model, inputs, task: Task, epochs: int, whole: int) -> dict:
-    """Fit for some epochs and return the seconds that all of them would take."""
-    import keras
-
-    # As the head's own learning rate; the same optimizer on both sides.
-    optimizer = keras.optimizers.AdamW(_LEARNING_RATE, global_clipnorm=1.0)
-    model.compile(optimizer, keras_sides.LOSS)
-    labels = np.asarray(task.workload.labels)
-    started = time.perf_counter()
-    history = model.fit(
-        inputs, labels, batch_size=task.batch_size, epochs=epochs, verbose=0
-    )
-    seconds = (time.perf_counter() - started) * whole / epochs
-    loss = float(history.history["loss"][-1])
-    print(f"{name}: {seconds:.2f} s for {whole} epochs, loss {loss:.4f}")
-    return {"seconds": seconds, "loss": loss}
+def _time(child: Child, epochs: int, whole: int) -> dict:
+    found = child.ask("fit", epochs=epochs, whole=whole)
+    seconds, loss = found["seconds"], found["loss"]
+    print(f"{child.name}: {seconds:.2f} s for {whole} epochs, loss {loss:.4f}")
+    return found
 
 
 def _build_record(args, task: Task, result: dict, samples) -> dict:

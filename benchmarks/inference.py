@@ -4,12 +4,12 @@ Run:    python -m benchmarks.inference --workload tweets --against transformers
 
 From raw texts in the caller's order to probabilities in that order, tokenizing included
 (stock Keras gets its texts tokenized and padded before the clock starts). The sides run
-in turn in one process, and the largest difference of their probabilities is reported.
+in turn, each in a process of its own, and the largest difference of their probabilities
+is reported.
 """
 
 import argparse
 import statistics
-import time
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from benchmarks import (
     operations,
     records,
 )
+from benchmarks.children import PredictingChild, close_all
 from benchmarks.tasks import Task, build_task
 from benchmarks.training import measure_loss
 
@@ -38,25 +39,24 @@ def main(argv: list[str] | None = None) -> dict:
         print(f"{args.against}: not measured: {reason}")
         result = _describe(args, task) | {"ratio": None, "not_measured": reason}
         return records.finish(_build_record(args, task, result, {}), args.results)
-    ours, theirs = (
-        inference_sides.build_predictor(one, task) for one in ("kbert", args.against)
-    )
+    sides = [PredictingChild(one, options) for one in ("kbert", args.against)]
+    ours, theirs = sides
     peaks = machine.measure_matrix_peaks(task.device, quick=args.quick)
-    outputs = [side.predict() for side in (ours, theirs)]  # not timed
+    outputs = [side.predict() for side in sides]  # not timed
     difference = float(np.abs(outputs[0] - outputs[1]).max())
     seconds = measure.interleave(
         lambda: _time(ours), lambda: _time(theirs), args.repeats
     )
-    result = _build_result(args, task, (ours, theirs), seconds, peaks)
+    close_all(sides)
+    result = _build_result(args, task, sides, seconds, peaks)
     result["largest_difference"] = difference
     every = np.arange(len(task.workload))
     losses = [measure_loss(one, task, every) for one in outputs]
     result["loss"] = dict(zip(("kbert", args.against), losses, strict=True))
-    sides = (ours, theirs) if args.memory else ()
-    peaks = memory.measure_predicting(options, sides)
-    result["peak_memory_bytes"] = {
-        side.name: peak for side, peak in zip(sides, peaks, strict=True)
-    }
+    if args.memory:
+        needs = memory.measure_predicting(options, sides)
+        names = [side.name for side in sides]
+        result["peak_memory_bytes"] = dict(zip(names, needs, strict=True))
     samples = {ours.name: seconds[0], args.against: seconds[1]}
     return records.finish(_build_record(args, task, result, samples), args.results)
 
@@ -75,12 +75,10 @@ def _parse(argv) -> argparse.Namespace:
     return args
 
 
-def _time(side) -> float:
-    started = time.perf_counter()
+def _time(side: PredictingChild) -> float:
     side.predict()
-    elapsed = time.perf_counter() - started
-    print(f"{side.name}: {elapsed:.3f} s")
-    return elapsed
+    print(f"{side.name}: {side.seconds:.3f} s")
+    return side.seconds
 
 
 def _describe(args, task: Task) -> dict:

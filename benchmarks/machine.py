@@ -34,6 +34,12 @@ _NUM_SECONDS = 0.15  # that each product is repeated for
 _MIN_GAIN = 1.3  # of bfloat16 over float32, as kbert asks for
 
 
+def leave_out_tensorflow() -> None:
+    """Let Keras and KerasHub find no TensorFlow."""
+    for name in ("tensorflow", "tensorflow_text"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+
+
 def prepare_process(device: str, *, tensorflow: bool = False) -> None:
     """Choose device and backend; call it before Keras is imported.
 
@@ -50,8 +56,7 @@ def prepare_process(device: str, *, tensorflow: bool = False) -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if not tensorflow:
-        for name in ("tensorflow", "tensorflow_text"):
-            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+        leave_out_tensorflow()
     if device == "cuda":
         import torch
 

@@ -109,8 +109,14 @@ def newest(records: list[dict]) -> list[dict]:
         config = record["config"] or {}
         about = ("preset", "batch_size", "sequence_length", "dtype")
         key = (record["benchmark"], record["variant"], _name_machine(record))
+        key += (leaves_compile_out(record),)
         found[key + tuple(config.get(name) for name in about)] = record
     return list(found.values())
+
+
+def leaves_compile_out(record: dict) -> bool:
+    """Whether the Trainer at its best was not tried compiled."""
+    return "--no-compile" in record["command"]
 
 
 def render(records: list[dict], drawn: Iterable[str], prefix: str) -> str:
@@ -133,7 +139,8 @@ def render(records: list[dict], drawn: Iterable[str], prefix: str) -> str:
     lines += [f"![{name.split('.')[0]}]({prefix}/{name})" for name in drawn]
     note = (
         "kbert's speed over the other's: median, and lowest to highest of the pairs of "
-        "repeats. † short of its goal. * not the workload's real texts: bundled sample."
+        "repeats. † short of its goal. ‡ torch_compile was not tried. * not the "
+        "workload's real texts: bundled sample."
     )
     return "\n".join([*lines, "", note, ""])
 
@@ -223,6 +230,7 @@ def _render_ratios(records: list[dict], what: str, opponents) -> list[str]:
     lines = _head([what, *columns, "texts/s", "of matrix peak"])
     for key in sorted({_row_key(one) for one in records}):
         row = [one for one in records if _row_key(one) == key]
+        row.sort(key=leaves_compile_out, reverse=True)  # whole trials come last
         by_opponent = {one["result"]["against"]: one for one in row}
         cells = [_format_ratio(by_opponent.get(one)) for one in opponents]
         last = row[-1]["result"]
@@ -254,6 +262,8 @@ def _format_ratio(record: dict | None) -> str:
     goal = find_goal(record, result["against"])
     low, high = result["ratio_low"], result["ratio_high"]
     missed = f" † {goal:g}" if goal and result["ratio"] < goal else ""
+    if leaves_compile_out(record) and result["against"] == "trainer-best":
+        missed += " ‡"
     return f"{result['ratio']:.2f} ({low:.2f}–{high:.2f}){missed}"
 
 

@@ -21,6 +21,8 @@ WEIGHT_DECAY = 0.01
 EPSILON = 1e-8
 DROPOUT = 0.1
 CLIP = 1.0
+# Until kbert on a GPU has recorded the shapes of batch that come most.
+WARMUP_STEPS = {"cpu": 3, "cuda": 60}
 
 
 @dataclass(frozen=True)

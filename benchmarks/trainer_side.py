@@ -181,7 +181,8 @@ def find_best_settings(
         trials.append(_try(task, settings, rows, num_warmup))
     if compile:
         settings = _fastest(trials)["settings"] | {"torch_compile": True}
-        trials.append(_try(task, settings, rows, num_warmup))
+        for _ in range(_NUM_TRIALS):
+            trials.append(_try(task, settings, rows, num_warmup))
     if task.device == "cuda":
         settings = _fastest(trials)["settings"] | {"dataloader_num_workers": 2}
         trials.append(_try(task, settings, rows, num_warmup))

@@ -263,7 +263,7 @@ def test_sides_take_turns_in_going_first():
 
 def test_a_missed_goal_is_marked():
     record = {
-        "benchmark": "training",
+        "benchmark": "training", "command": "python -m benchmarks.training",
         "config": {"preset": "all_minilm_l6_v2_en", "device": "cpu"},
         "result": {
             "workload": "tweets", "against": "trainer", "machine": "float32",
@@ -277,6 +277,7 @@ def test_a_missed_goal_is_marked():
 def test_goals_of_memory_and_of_a_flat_cost_are_marked():
     result = {"workload": "mrpc", "ratio": 4.0, "ratio_low": 4.0, "ratio_high": 4.0}
     record = {"benchmark": "memory", "config": {"device": "cpu"}, "result": result}
+    record["command"] = "python -m benchmarks.memory"
     assert find_goal(record, "trainer") == 5 and find_goal(record, "trainer-best") == 1
     assert find_goal(record, "keras") is None
     result["against"] = "trainer"
@@ -293,6 +294,20 @@ def test_a_gpus_goals_are_its_own():
     assert find_goal(record, "trainer-best") is None
     record["result"]["workload"] = "tweets"
     assert find_goal(record, "trainer-best") == 3
+
+
+def test_a_trainer_that_was_not_tried_compiled_is_marked_and_replaces_none():
+    result = {"workload": "tweets", "against": "trainer-best", "ratio": 2.0}
+    result |= {"ratio_low": 2.0, "ratio_high": 2.0, "machine": "bfloat16"}
+    command = "python -m benchmarks.training --against trainer-best"
+    shared = {"benchmark": "training", "variant": "a", "device": "a processor"}
+    shared |= {"config": {"preset": "a", "device": "cpu"}, "result": result}
+    whole, partly = (
+        {**shared, "command": one} for one in (command, f"{command} --no-compile")
+    )
+    assert tables._format_ratio(whole) == "2.00 (2.00–2.00)"
+    assert tables._format_ratio(partly) == "2.00 (2.00–2.00) ‡"
+    assert tables.newest([whole, partly]) == [whole, partly]
 
 
 def test_running_out_of_memory_stays_in_the_table():
