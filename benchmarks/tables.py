@@ -230,8 +230,8 @@ def _render_ratios(records: list[dict], what: str, opponents) -> list[str]:
     lines = _head([what, *columns, "texts/s", "of matrix peak"])
     for key in sorted({_row_key(one) for one in records}):
         row = [one for one in records if _row_key(one) == key]
-        row.sort(key=leaves_compile_out, reverse=True)  # whole trials come last
-        by_opponent = {one["result"]["against"]: one for one in row}
+        ordered = sorted(row, key=leaves_compile_out, reverse=True)  # the last counts
+        by_opponent = {one["result"]["against"]: one for one in ordered}
         cells = [_format_ratio(by_opponent.get(one)) for one in opponents]
         last = row[-1]["result"]
         mark = "" if last["real_texts"] else "*"

@@ -302,6 +302,7 @@ def test_a_trainer_that_was_not_tried_compiled_is_marked_and_replaces_none():
     command = "python -m benchmarks.training --against trainer-best"
     shared = {"benchmark": "training", "variant": "a", "device": "a processor"}
     shared |= {"config": {"preset": "a", "device": "cpu"}, "result": result}
+    shared["cpu"] = {"features": []}
     whole, partly = (
         {**shared, "command": one} for one in (command, f"{command} --no-compile")
     )
