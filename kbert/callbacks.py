@@ -4,7 +4,6 @@ import json
 import math
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any, TextIO
 import keras
 import numpy as np
 
+from kbert.status_line import StatusLine
+
 _BAR_WIDTH = 20
-_LIVE_INTERVAL_SECONDS = 0.25
-_LOG_INTERVAL_SECONDS = 10.0
 _STATE = "state.json"
 
 
@@ -49,17 +48,15 @@ class Progress(keras.callbacks.Callback):
         self.epoch = 0
         self.finished = False
         self._num_texts = num_texts
-        self._stream = sys.stdout if stream is None else stream
-        self._live = _is_live(self._stream) if live is None else live
-        self._interval = _LIVE_INTERVAL_SECONDS if self._live else _LOG_INTERVAL_SECONDS
-        self._width = 0
+        self._line = StatusLine(stream, live)
         self._step = 0
-        self._began = self._epoch_began = self._drawn = self._train_seconds = 0.0
+        self._began = self._epoch_began = self._train_seconds = 0.0
         self._first_epoch = 1
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Start the clock."""
-        self._began = self._drawn = time.perf_counter()
+        self._began = time.perf_counter()
+        self._line.start()
         self.epochs, self.epoch, self.finished = [], 0, False
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -75,9 +72,8 @@ class Progress(keras.callbacks.Callback):
         now = time.perf_counter()
         self._train_seconds = now - self._epoch_began
         # Reading the logs waits for the device, so it happens only when drawing.
-        if now - self._drawn >= self._interval:
-            self._drawn = now
-            self._write(self._describe_step(logs or {}, now), last=not self._live)
+        if self._line.is_due():
+            self._line.draw(self._describe_step(logs or {}, now))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Leave one line about the epoch."""
@@ -85,9 +81,7 @@ class Progress(keras.callbacks.Callback):
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.epochs.append({"epoch": epoch + 1, **values, "seconds": seconds})
         parts = [self._epoch_name(), _describe_logs(values), self._describe_speed()]
-        self._write(
-            "  ".join([*filter(None, parts), format_seconds(seconds)]), last=True
-        )
+        self._line.leave("  ".join([*filter(None, parts), format_seconds(seconds)]))
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Note that nothing cut the training short."""
@@ -128,16 +122,6 @@ class Progress(keras.callbacks.Callback):
             return f"{self._step / self._train_seconds:.1f} steps/s"
         num_done = self._num_texts * min(1.0, self._step / num_steps)
         return f"{num_done / self._train_seconds:,.0f} texts/s"
-
-    def _write(self, line: str, *, last: bool) -> None:
-        if self._live:
-            columns = shutil.get_terminal_size().columns - 1
-            line = line if last else line[: max(20, columns)]
-            padding = " " * max(0, self._width - len(line))
-            self._width = 0 if last else len(line)
-            line = f"\r{line}{padding}"
-        self._stream.write(line + ("\n" if last else ""))
-        self._stream.flush()
 
 
 class Backup(keras.callbacks.Callback):
@@ -303,9 +287,3 @@ def format_seconds(seconds: float) -> str:
 def _describe_logs(logs: dict) -> str:
     names = sorted(logs, key=lambda name: (name.startswith("val_"), name != "loss"))
     return "  ".join(f"{name} {float(logs[name]):.4f}" for name in names)
-
-
-def _is_live(stream: TextIO) -> bool:
-    """Whether a carriage return goes back to the start of the line here."""
-    in_notebook = type(stream).__module__.startswith("ipykernel")
-    return in_notebook or bool(getattr(stream, "isatty", lambda: False)())

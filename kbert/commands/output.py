@@ -1,12 +1,11 @@
 """What commands print: lines for people, or one JSON object for programs."""
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from kbert.report.plain import to_plain
+from kbert.report.plain import dump_line, to_plain
 
 
 @contextlib.contextmanager
@@ -27,6 +26,14 @@ def print_json(value: Any) -> None:
     """Print one JSON object on one line.
 
     Args:
-        value: as `kbert.report.plain.to_plain` takes it.
+        value: as `kbert.report.plain.to_plain` takes it; dates, bytes and the like of
+            a user's own columns become text.
     """
-    print(json.dumps(to_plain(value), ensure_ascii=False, allow_nan=False))
+    print(dump_line(to_plain(value, other=_write_text)))
+
+
+def _write_text(value: Any) -> str:
+    if callable(write := getattr(value, "isoformat", None)):
+        return write()
+    is_bytes = isinstance(value, bytes)
+    return value.decode("utf-8", "backslashreplace") if is_bytes else str(value)

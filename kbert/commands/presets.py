@@ -5,26 +5,14 @@ from typing import Any
 
 from kbert.commands.output import print_json
 
+_LANGUAGES = {"en": "English", "zh": "Chinese", "multilingual": "104 languages"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
     """List the encoders to start from."""
 
     json: bool = False  # print one JSON object
-
-
-def name_languages(preset: str) -> str:
-    """Name the languages of the texts that a preset was trained on.
-
-    Args:
-        preset: KerasHub's name of it, whose ending tells.
-
-    Returns:
-        Words.
-    """
-    if preset.endswith("_multi"):
-        return "104 languages"
-    return "Chinese" if preset.endswith("_zh") else "English"
 
 
 def run(flags: Flags) -> None:
@@ -38,7 +26,7 @@ def run(flags: Flags) -> None:
     rows: list[dict[str, Any]] = [
         {
             **asdict(info),
-            "languages": name_languages(info.name),
+            "languages": _LANGUAGES[info.language],
             "cached": is_cached(info.name),
         }
         for info in list_presets()

@@ -78,17 +78,10 @@ def choose_delimiter(
         One character.
 
     Raises:
-        ValueError: the delimiter asked for is none, or none can be guessed.
+        ValueError: none was asked for, and none can be guessed.
     """
     if reading.delimiter is not None:
-        # A shell passes a tab as the two characters \t.
-        mark = "\t" if reading.delimiter == "\\t" else reading.delimiter
-        if len(mark) != 1 or mark in '"\r\n' or not mark.isascii():
-            raise ValueError(
-                "delimiter (--delimiter) must be one ASCII character, not a quote or a "
-                f"line's end; received {mark!r}."
-            )
-        return mark
+        return reading.delimiter
     guessed = guess_delimiter(
         head, usual, reading.text_columns, reading.columns, reading.quoting
     )

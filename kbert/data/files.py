@@ -58,6 +58,18 @@ class Reading:
     kind: Kind = "classes"
     separator: str | None = None
 
+    def __post_init__(self) -> None:
+        """Take a tab for what a shell passes for one; refuse what parts no fields."""
+        if self.delimiter is None:
+            return
+        mark = "\t" if self.delimiter == "\\t" else self.delimiter
+        if len(mark) != 1 or mark in '"\r\n' or not mark.isascii():
+            raise ValueError(
+                "delimiter (--delimiter) must be one ASCII character, not a quote or a "
+                f"line's end; received {mark!r}."
+            )
+        object.__setattr__(self, "delimiter", mark)
+
     @property
     def text_columns(self) -> tuple[str, ...]:
         """Names of the columns that must hold text."""

@@ -144,6 +144,26 @@ def _is_one_object(path: Path, codec: str) -> bool:
 
 
 def _read_array(path: Path, encoding: str, reading: "Reading") -> pa.Table:
+    seen: dict[str, tuple[str, Any]] = {}
+    rows = read_objects(path, encoding)
+    for number, row in enumerate(rows):
+        _check_kinds(path, f"row {number:,}", row, reading.wanted, seen)
+    return _build_table(path, [dict(flat_items(row)) for row in rows], reading)
+
+
+def read_objects(path: Path, encoding: str) -> list[dict[str, Any]]:
+    """Read an array of objects as it is.
+
+    Args:
+        path: file that holds it.
+        encoding: its codec.
+
+    Returns:
+        The objects.
+
+    Raises:
+        ValueError: it holds anything else, or nothing.
+    """
     import json
 
     check_decodes(path, encoding)
@@ -156,14 +176,11 @@ def _read_array(path: Path, encoding: str, reading: "Reading") -> pa.Table:
         raise ValueError(
             f"{path} is not JSON: {first_line(error)}; {_ADVICE}."
         ) from None
-    seen: dict[str, tuple[str, Any]] = {}
     for number, row in enumerate(rows):
         _check_object(path, f"row {number:,}", row)
-        _check_kinds(path, f"row {number:,}", row, reading.wanted, seen)
     if not rows:
         raise ValueError(f"{path} holds no rows; pass a file that has some.")
-    rows = [dict(flat_items(row)) for row in rows]
-    return _build_table(path, rows, reading)
+    return rows
 
 
 def flat_items(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

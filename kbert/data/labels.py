@@ -96,9 +96,9 @@ def find_classes(
 
 
 def sort_names(names: set[str]) -> tuple[str, ...]:
-    """Sort class names: whole numbers by value, everything else alphabetically."""
+    """Sort class names: numbers by value, everything else alphabetically."""
     if all(_NUMBER.fullmatch(name) for name in names):
-        return tuple(sorted(names, key=int))
+        return tuple(sorted(names, key=lambda name: (float(name), name)))
     return tuple(sorted(names))
 
 

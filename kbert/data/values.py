@@ -281,3 +281,24 @@ def check_values(values: np.ndarray, names: Sequence[str], where: str) -> None:
             f"the label {names[number]!r} of {where} has no row to train on; add rows "
             "that have it, or leave it out."
         )
+
+
+def mark_labels(written: Sequence[str], label_names: Sequence[str]) -> np.ndarray:
+    """Read labels that `choose_separator` has joined.
+
+    Args:
+        written: the labels of a row each.
+        label_names: in id order.
+
+    Returns:
+        int64 (n, num_labels), 1 where a row has the label.
+
+    Raises:
+        KeyError: a label has no such name.
+    """
+    mark = choose_separator(label_names)
+    ids = {name: label for label, name in enumerate(label_names)}
+    labels = np.zeros((len(written), len(ids)), np.int64)
+    for row, names in enumerate(written):
+        labels[row, [ids[name] for name in names.split(mark) if name]] = 1
+    return labels

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
 NAME = "TF-IDF + logistic regression"
 SCORE_NAME = "TF-IDF + ridge regression"
-# Weights of the regression, for all classes together: 400 MB.
-_MAX_WEIGHTS = 50_000_000
+# Weights of the regression, for all classes together: its solver keeps 25 float64
+# numbers for each, 1 GB.
+_MAX_WEIGHTS = 5_000_000
 _MAX_FEATURES = 200_000
+# Steps of the solver; with many rows and classes no more than take a minute.
+_LEAST_STEPS, _MOST_STEPS = 20, 300
+_MAX_CELL_STEPS = 3_000_000_000  # rows times classes times steps
 # Rows times classes up to which the macro F1 is resampled: 400 MB.
 _MAX_CELLS = 20_000_000
 # Rows from which on a word that occurs once is left out.
@@ -254,7 +258,9 @@ def _regress(
     if len(classes) == 1:
         found[:, classes[0]] = 1.0
         return found
-    regression = LogisticRegression(C=10.0, max_iter=300)
+    steps = _MAX_CELL_STEPS // (len(labels) * len(classes))
+    steps = max(_LEAST_STEPS, min(_MOST_STEPS, steps))
+    regression = LogisticRegression(C=10.0, max_iter=steps)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         regression.fit(features, labels)

@@ -104,14 +104,12 @@ def _build_metadata(
     preset = str(_get(report, "preset").get("name") or "")
     task = _PIPELINES.get(head.task if head else "", "text-classification")
     metadata: dict[str, Any] = {}
-    if "_en" in preset:
-        metadata["language"] = ["en"]
-    elif "_multi" in preset:
-        metadata["language"] = ["multilingual"]
+    info = find_preset(preset.removeprefix("hf://"))
+    if info is not None:
+        metadata["language"] = [info.language]
     metadata["library_name"] = _LIBRARIES.get(format, "kbert")
     metadata["pipeline_tag"] = task
     metadata["tags"] = ["kbert", "bert", task]
-    info = find_preset(preset.removeprefix("hf://"))
     if info is not None and info.aliases:
         metadata["base_model"] = info.aliases[0]
     elif preset.startswith("hf://"):

@@ -1,11 +1,13 @@
 """What rounding to 8 bits changes, measured on texts."""
 
-import csv
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kbert.data.csv_rows import read_csv_rows
+from kbert.data.values import mark_labels
 from kbert.exporting.onnx_folder import predict_onnx
 from kbert.models import Model
 from kbert.rows import TextRows, read_rows
@@ -52,7 +54,7 @@ def describe_change(folder: Path, model: Model, examples: Any) -> str:
         f"on average and {difference.max():.4f} at most"
     )
     if model.task == "regress":
-        return f"{sentence}."
+        return sentence + _compare_figure(rows, model, exact, rounded) + "."
     chosen, others = (_choose(one, model) for one in (exact, rounded))
     share = float(np.mean(chosen == others))
     sentence += f"; {100 * share:.1f} % of the labels stay the same"
@@ -71,9 +73,7 @@ def find_examples(run: Path) -> Any:
     file = run / _PREDICTIONS
     if not file.is_file():
         return None
-    with file.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        rows = [row for _, row in zip(range(_MOST_ROWS), reader, strict=False)]
+    rows = list(islice(read_csv_rows(file), _MOST_ROWS))
     if not rows or "text" not in rows[0] or "true_label" not in rows[0]:
         return None
     texts: Any = [row["text"] for row in rows]
@@ -104,14 +104,47 @@ def _choose(probabilities: np.ndarray, model: Model) -> np.ndarray:
 def _compare_accuracy(
     rows: TextRows, model: Model, chosen: np.ndarray, others: np.ndarray
 ) -> str:
-    """Say what becomes of the accuracy, where the labels are one a text."""
-    if rows.labels is None or model.task == "multilabel":
+    """Say what becomes of the accuracy, or of several labels of the micro F1."""
+    labels = _read_labels(rows, model, chosen.shape)
+    if labels is None:
         return ""
+    name, measure = "accuracy", lambda one: float(np.mean(one == labels))
+    if model.task == "multilabel":
+        name, measure = "micro F1", lambda one: _measure_f1(labels, one)
+    return f", and the {name} goes from {measure(chosen):.4f} to {measure(others):.4f}"
+
+
+def _compare_figure(
+    rows: TextRows, model: Model, exact: np.ndarray, rounded: np.ndarray
+) -> str:
+    """Say what becomes of the correlation of scores with their labels."""
+    labels = _read_labels(rows, model, exact[:, 0].shape)
+    if labels is None or len(labels) < 2:
+        return ""
+    before, after = (np.corrcoef(labels, one[:, 0])[0, 1] for one in (exact, rounded))
+    return f", and Pearson's correlation goes from {before:.4f} to {after:.4f}"
+
+
+def _read_labels(
+    rows: TextRows, model: Model, shape: tuple[int, ...]
+) -> np.ndarray | None:
+    """Return labels of a shape; `None` where there are no such."""
+    if rows.labels is None:
+        return None
     try:
-        labels = np.asarray(rows.with_label_ids(model.label_names).labels)
-    except ValueError:  # labels of another kind than the model's
-        return ""
-    if labels.shape != chosen.shape:
-        return ""
-    before, after = (float(np.mean(one == labels)) for one in (chosen, others))
-    return f", and the accuracy goes from {before:.4f} to {after:.4f}"
+        if model.task == "regress":
+            labels = np.asarray(rows.labels, np.float64)
+        elif model.task == "multilabel" and np.asarray(rows.labels).ndim == 1:
+            written = np.asarray(rows.labels).tolist()
+            labels = mark_labels(written, model.label_names or ())
+        else:
+            labels = np.asarray(rows.with_label_ids(model.label_names).labels)
+    except (ValueError, KeyError):  # labels of another kind than the model's
+        return None
+    return labels if labels.shape == shape else None
+
+
+def _measure_f1(labels: np.ndarray, chosen: np.ndarray) -> float:
+    hits = float(np.sum((labels == 1) & (chosen == 1)))
+    total = float(np.sum(labels == 1) + np.sum(chosen == 1))
+    return 2 * hits / total if total else 0.0

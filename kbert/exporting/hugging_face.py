@@ -173,11 +173,19 @@ def save_arrays(arrays: Mapping[str, np.ndarray], file: Path) -> None:
     Args:
         arrays: by name.
         file: to write.
+
+    Raises:
+        OSError: it cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(whole, file, metadata={"format": "pt"})
+    try:
+        save_file(whole, file, metadata={"format": "pt"})
+    except SafetensorError as error:  # how the library says that a disk is full
+        reason = str(error).rpartition(": ")[2].rstrip(".")
+        raise OSError(f"cannot write {file}: {reason}; free some space.") from None
 
 
 def _build_config(

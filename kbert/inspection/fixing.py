@@ -1,6 +1,5 @@
 """Write a data set without what is wrong with it, and a log of every change."""
 
-import csv
 import hashlib
 import os
 from collections.abc import Collection, Mapping
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kbert.data import Split
+from kbert.data.csv_rows import CsvWriter
 from kbert.data.files import Reading
 from kbert.data.findings import check_kinds
 from kbert.data.opening import format_suffix
@@ -284,7 +284,6 @@ def _write_log(
     entries += [(c.row, c.column, c.before, c.after, c.why) for c in changes]
     entries.sort(key=lambda entry: entry[0])
     with path.open("w", encoding="utf-8", newline="") as file:
-        # Python writes a lone carriage return without quotes unless told to.
-        writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        writer = CsvWriter(file)
         writer.writerow(LOG_COLUMNS)
         writer.writerows(entries)

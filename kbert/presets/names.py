@@ -40,6 +40,13 @@ class PresetInfo:
     activation: Activation
     pooling: Pooling
 
+    @property
+    def language(self) -> str:
+        """`en`, `zh` or `multilingual`: the texts it was trained on."""
+        if self.name.endswith("_multi"):
+            return "multilingual"
+        return "zh" if self.name.endswith("_zh") else "en"
+
 
 def _bert(
     name: str, parameters: int, version: int, description: str, *aliases: str

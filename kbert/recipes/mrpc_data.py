@@ -1,6 +1,5 @@
 """The sentence pairs of the mrpc recipe: where they are found and how they are read."""
 
-import csv
 import io
 from collections.abc import Iterable
 from dataclasses import replace
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kbert.data import Split, Splits, load_split, load_splits
+from kbert.data.csv_rows import CsvWriter
 from kbert.data.folders import find_parts
 from kbert.recipes.experiment import Material
 from kbert.recipes.flags import Flags
@@ -118,7 +118,7 @@ def write_pairs(trial: "Trial", model: "Model") -> None:
 def _write_tsv(trial: "Trial", name: str, rows: Iterable) -> Path:
     """Write values between tabs, quoted where they need it, as pandas does."""
     text = io.StringIO()
-    csv.writer(text, delimiter="\t", lineterminator="\n").writerows(rows)
+    CsvWriter(text, delimiter="\t").writerows(rows)
     return trial.folder.write_text(name, text.getvalue())
 
 

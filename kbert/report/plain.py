@@ -1,16 +1,19 @@
 """Turn what a run holds into plain JSON and CSV."""
 
-import csv
 import dataclasses
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from kbert.data.csv_rows import CsvWriter
 
-def to_plain(value: Any, where: str = "the value") -> Any:
+
+def to_plain(
+    value: Any, where: str = "the value", other: Callable[[Any], Any] | None = None
+) -> Any:
     """Turn a value into what JSON has: dict, list, str, int, float, bool and null.
 
     NumPy's numbers and arrays become Python's, tuples and sets lists, dataclasses
@@ -20,6 +23,7 @@ def to_plain(value: Any, where: str = "the value") -> Any:
     Args:
         value: anything made of the types above.
         where: what it is, for the error message.
+        other: makes something plain of what is none of the above; `None`: refused.
 
     Returns:
         The plain value.
@@ -39,13 +43,16 @@ def to_plain(value: Any, where: str = "the value") -> Any:
         fields = dataclasses.fields(value)
         value = {field.name: getattr(value, field.name) for field in fields}
     if isinstance(value, Mapping):
-        return {str(k): to_plain(v, f"{where}[{k!r}]") for k, v in value.items()}
+        items = value.items()
+        return {str(k): to_plain(v, f"{where}[{k!r}]", other) for k, v in items}
     if isinstance(value, (set, frozenset)):
         value = sorted(value, key=str)
     if isinstance(value, (list, tuple)):
-        return [to_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        return [to_plain(v, f"{where}[{i}]", other) for i, v in enumerate(value)]
     if callable(convert := getattr(value, "tolist", None)):  # NumPy and torch
-        return to_plain(convert(), where)
+        return to_plain(convert(), where, other)
+    if other is not None:
+        return other(value)
     raise ValueError(
         f"{where} is a {type(value).__name__}, which JSON has no form for. "
         "Pass numbers, strings, lists and dicts."
@@ -69,6 +76,24 @@ def dump_json(value: Any, where: str = "the value") -> str:
     return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def dump_line(value: Any) -> str:
+    """Write a value as JSON on one line.
+
+    Args:
+        value: plain, as `to_plain` returns it.
+
+    Returns:
+        JSON without a line end; characters beyond ASCII stay as they are, unless some
+        are lone surrogates, which UTF-8 has no form for.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False)
+    return text
+
+
 def dump_csv(rows: Any, columns: Sequence[str] | None = None) -> str:
     """Write rows as CSV with a header.
 
@@ -84,7 +109,7 @@ def dump_csv(rows: Any, columns: Sequence[str] | None = None) -> str:
         return to_csv(index=False, columns=columns, lineterminator="\n")
     names = list(columns or dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = CsvWriter(text)
     if names:
         writer.writerow(names)
     for row in rows:

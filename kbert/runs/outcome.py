@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from kbert.models import Model
 
 PREDICTIONS_FILE = "predictions.csv"
+_IN_MEMORY = "in memory"
+_FLAGS_LACK = {"columns", "drop"}  # arguments that no flag has
 LENGTH_COUNTS = "length_counts"  # of the training texts, for `kbert report`
 
 
@@ -199,7 +201,7 @@ def _describe_source(source: Any) -> Any:
     """Return a share or path as it is, and something in memory in words."""
     if source is None or isinstance(source, int | float | str):
         return source
-    return str(source) if isinstance(source, Path) else "in memory"
+    return str(source) if isinstance(source, Path) else _IN_MEMORY
 
 
 def _write_part(plan: Plan, name: str) -> Any:
@@ -244,48 +246,72 @@ def find_kept_epoch(plan: Plan, epochs: Sequence[Mapping[str, Any]]) -> int:
 
 
 def write_command(plan: Plan) -> str:
-    """Write the command that repeats a run, with the flags that matter.
+    """Write what repeats a run, with what matters of its arguments.
 
     Args:
         plan: what is trained.
 
     Returns:
-        A line for a shell.
+        A line for a shell; a call in Python where no flag says what was given.
     """
     request, settings = plan.request, plan.settings
-    label = request.label
-    flags = {
+    given = {
         "task": plan.task.name,
         "text": request.text,
-        "label": label if label is None or isinstance(label, str) else ",".join(label),
-        "text-pair": request.text_pair,
+        "label": request.label,
+        "text_pair": request.text_pair,
         "validation": _write_part(plan, "validation"),
         "test": _write_part(plan, "test"),
         "limit": request.limit,
-        **{k: v for k, v in request.reading.items() if not isinstance(v, bool)},
+        **request.reading,
         "preset": None if plan.preset.name == EMBEDDED_PRESET else plan.preset.name,
         "epochs": settings.epochs,
-        "batch-size": settings.batch_size,
-        "learning-rate": f"{settings.learning_rate:g}",
-        "max-length": settings.max_length,
-        "class-weight": plan.class_weight,
+        "batch_size": settings.batch_size,
+        "learning_rate": float(f"{settings.learning_rate:g}"),
+        "max_length": settings.max_length,
+        "class_weight": plan.class_weight,
         "freeze": plan.frozen,
-        "long-text": plan.long_text,
+        "long_text": plan.long_text,
         **plan.windows,
         **_describe_threshold(plan),
         "positive": plan.positive,
         "precision": None if plan.precision == "auto" else plan.precision,
         "seed": request.seed,
+        "check_labels": plan.check_labels or None,
+        "slices": plan.slices or None,
     }
-    words = ["kbert", "train", str(_describe_source(request.source))]
-    for name, value in flags.items():
-        if value is not None:
-            words += ["--" + name.replace("_", "-"), str(value)]
-    for name, value in request.reading.items():
-        if isinstance(value, bool) and (name, value) != ("stratify", True):
-            words.append(f"--{'' if value else 'no-'}{name}")
-    if plan.check_labels:
-        words.append("--check-labels")
-    for column in plan.slices:
-        words += ["--slice", column]
+    given = {name: value for name, value in given.items() if value is not None}
+    if given.get("stratify") is True:  # as usual
+        del given["stratify"]
+    source = _describe_source(request.source)
+    has_flags = _FLAGS_LACK.isdisjoint(given) and not isinstance(
+        plan.class_weight, Mapping
+    )
+    parts = (source, given.get("validation"), given.get("test"))
+    if has_flags and _IN_MEMORY not in parts:
+        return _write_shell(source, given)
+    return _write_call(source, given)
+
+
+def _write_shell(source: Any, given: Mapping[str, Any]) -> str:
+    words = ["kbert", "train", str(source)]
+    for name, value in given.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{'' if value else 'no-'}{flag}")
+        elif name == "slices":
+            words += [word for column in value for word in ("--slice", column)]
+        else:
+            several = isinstance(value, list | tuple)
+            words += [f"--{flag}", ",".join(value) if several else str(value)]
     return shlex.join(words)
+
+
+def _write_call(source: Any, given: Mapping[str, Any]) -> str:
+    """Write a call; what was in memory has the name of its argument."""
+    shown = ["data" if source == _IN_MEMORY else repr(source)]
+    shown += [
+        f"{name}={name if value == _IN_MEMORY else repr(to_plain(value))}"
+        for name, value in given.items()
+    ]
+    return f"kbert.train({', '.join(shown)})"

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from kbert.report import RunFolder
 from kbert.runs.tables import Added, Lines, Parquet, Records, Table, open_table
 from kbert.runs.thresholds import find_options
 from kbert.runs.trained import TrainedRun, load_run
+from kbert.status_line import StatusLine
 from kbert.tasks import Request
 
 if TYPE_CHECKING:
@@ -208,8 +210,9 @@ class _Predictor:
 def _predict_chunks(
     predictor: _Predictor, table: Table, names: Sequence[str], written: Written
 ) -> Iterator[tuple[Any, Added]]:
-    """Yield each chunk with the columns that are added to it."""
+    """Yield each chunk with the columns that are added to it, and say how it goes."""
     label = _name_added("label", table.names)
+    line, started = StatusLine(sys.stderr), time.perf_counter()
     for chunk in table.read():
         columns = [
             check_texts(table.column(chunk, name), name, written.num_rows)
@@ -219,7 +222,11 @@ def _predict_chunks(
         written.num_rows += len(columns[0])
         labels = added.get(label, ())
         written.label_counts.update(one for one in labels if isinstance(one, str))
+        if line.is_due():
+            rate = written.num_rows / (time.perf_counter() - started)
+            line.draw(f"{written.num_rows:,} rows predicted  {rate:,.0f} rows/s")
         yield chunk, added
+    line.clear()
     if not written.num_rows:
         raise ValueError(f"{table.path} holds no rows; there is nothing to predict.")
 
@@ -264,17 +271,16 @@ def _replacing(out: Path, source: Any, table: Table) -> Iterator[IO]:
         raise ValueError(f"{out} is a folder; name a file in it to write.")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {out.parent}; create it first.")
-    if str(source) != STANDARD:
-        if out.exists() and out.samefile(source):
-            raise ValueError(
-                f"{out} is the input, which is never changed; name another."
-            )
-        suffix = table.suffix or format_suffix(Path(source))
-        if out.suffix.lower() != suffix.lower():
-            raise ValueError(
-                f"predictions of {Path(source).name} are written as {suffix}; name the "
-                f"file {out.with_suffix(suffix).name!r} instead of {out.name!r}."
-            )
+    is_stream = str(source) == STANDARD
+    if not is_stream and out.exists() and out.samefile(source):
+        raise ValueError(f"{out} is the input, which is never changed; name another.")
+    suffix = table.suffix or format_suffix(Path(source))
+    if out.suffix.lower() != suffix.lower():
+        name = "standard input" if is_stream else Path(source).name
+        raise ValueError(
+            f"predictions of {name} are written as {suffix}; name the file "
+            f"{out.with_suffix(suffix).name!r} instead of {out.name!r}."
+        )
     with RunFolder(out.parent).replacing(out.name) as temporary:
         if isinstance(table, Parquet):
             with temporary.open("wb") as file:
@@ -339,6 +345,16 @@ def _to_frame(table: Table, chunks: Iterator[tuple[Any, Added]]) -> "pd.DataFram
 
     parts = []
     for chunk, added in chunks:
-        columns = {name: table.column(chunk, name) for name in table.names}
-        parts.append(pd.DataFrame({**columns, **added}))
+        columns = {name: table.column(chunk, name) for name in table.names} | added
+        series = {name: _to_series(values) for name, values in columns.items()}
+        parts.append(pd.DataFrame(series))
     return pd.concat(parts, ignore_index=True)
+
+
+def _to_series(values: Sequence[Any]) -> "pd.Series":
+    import pandas as pd
+
+    try:
+        return pd.Series(values)
+    except UnicodeEncodeError:  # pandas' own strings take no lone surrogates
+        return pd.Series(values, dtype=object)

@@ -1,6 +1,5 @@
 """Write a run's report anew from what its folder holds."""
 
-import csv
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
@@ -9,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from kbert.data.values import choose_separator
+from kbert.data.csv_rows import read_csv_rows
+from kbert.data.values import mark_labels
 from kbert.evaluation.temperature import scale_probabilities
 from kbert.report import Run, RunFolder, Trust, render_html, render_markdown
 from kbert.runs.outcome import LENGTH_COUNTS, PREDICTIONS_FILE
 from kbert.runs.trained import REPORT_FILE, TrainedRun, load_run
 
 _MARKDOWN_FILE = "report.md"
-_LONGEST_FIELD = 2**31 - 1
 
 
 def write_report(run: str | os.PathLike | TrainedRun) -> Path:
@@ -103,10 +102,7 @@ def _read_trust(
 
 def _read_predictions(run: TrainedRun) -> tuple[np.ndarray, np.ndarray]:
     """Return labels and predictions of the measured rows, as they were measured."""
-    csv.field_size_limit(_LONGEST_FIELD)
-    path = run.path / PREDICTIONS_FILE
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(read_csv_rows(run.path / PREDICTIONS_FILE))
     names = run.label_names
     if not names:
         pairs = [(float(row["true_label"]), float(row["label"])) for row in rows]
@@ -117,12 +113,8 @@ def _read_predictions(run: TrainedRun) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_labels(run: TrainedRun, rows: Sequence[Mapping[str, str]]) -> np.ndarray:
-    ids = {name: label for label, name in enumerate(run.label_names)}
     written = [row["true_label"] for row in rows]
-    if run.task.balances:
-        return np.array([ids[name] for name in written], np.int64)
-    mark = choose_separator(run.label_names)
-    labels = np.zeros((len(rows), len(ids)), np.int64)
-    for row, names in enumerate(written):
-        labels[row, [ids[name] for name in names.split(mark) if name]] = 1
-    return labels
+    if not run.task.balances:
+        return mark_labels(written, run.label_names)
+    ids = {name: label for label, name in enumerate(run.label_names)}
+    return np.array([ids[name] for name in written], np.int64)

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from kbert.data.csv_rows import LONGEST_FIELD, CsvWriter
 from kbert.data.delimited import choose_delimiter
 from kbert.data.delimiters import find_excel_line, read_head
 from kbert.data.encodings import check_decodes, choose_encoding
@@ -28,11 +29,12 @@ from kbert.data.files import (
     read_file,
     suggest,
 )
+from kbert.data.json_rows import flat_items, read_objects
 from kbert.data.opening import format_suffix, open_bytes
 from kbert.data.spreadsheets import SPREADSHEET_SUFFIXES
+from kbert.report.plain import dump_line
 
 CHUNK_ROWS = 8192
-_LONGEST_FIELD = 2**31 - 1  # characters; Python's csv takes 131,072 unless told
 
 Added = Mapping[str, Sequence[Any]]
 
@@ -41,7 +43,7 @@ class Table(ABC):
     """A file of rows, read in chunks of a form of its own.
 
     Attributes:
-        names: of the columns; those of JSON lines are its first row's.
+        names: of the columns; of JSON, all that any row has.
         suffix: of files that are written; `None`: the input's.
 
     Args:
@@ -84,7 +86,7 @@ class Delimited(Table):
     ) -> None:
         super().__init__(path, reading)
         self._skipped = skipped  # lines above the header
-        csv.field_size_limit(_LONGEST_FIELD)
+        csv.field_size_limit(LONGEST_FIELD)
         quotes = delimiter != "\t" if reading.quoting is None else reading.quoting
         self._format: dict[str, Any] = {
             "delimiter": delimiter,
@@ -139,7 +141,7 @@ class Delimited(Table):
 
     def write(self, file: IO, chunks: Iterator[tuple[Any, Added]]) -> None:
         """Write chunks with a header, unless the file read has none."""
-        writer = csv.writer(file, lineterminator="\n", **self._format)
+        writer = CsvWriter(file, **self._format)
         is_first = self.reading.columns is None
         try:
             for chunk, added in chunks:
@@ -184,6 +186,7 @@ class Lines(Delimited):
     ) -> None:
         self.path, self.reading = Path("-"), Reading()
         self._is_nested = is_nested  # predictions are lists: JSON lines are written
+        self.suffix = ".jsonl" if is_nested else ".csv"
         self.names = list(names)
         self._stream = stream
         self._format = {"delimiter": ",", "quoting": csv.QUOTE_MINIMAL}
@@ -220,7 +223,22 @@ class JsonLines(Table):
     def __init__(self, path: Path, reading: Reading) -> None:
         super().__init__(path, reading)
         self._encoding, _ = choose_encoding(path, reading.encoding)
-        self.names = list(next(self._read_rows(), {}))
+        self._list_names()
+
+    def _list_names(self) -> None:
+        """Read all rows once: a later one may have what the first has not."""
+        names: dict[str, None] = {}
+        nested: dict[str, None] = {}
+        for row in self._read_rows():
+            names.update(dict.fromkeys(row))
+            if any(isinstance(value, dict) for value in row.values()):
+                nested.update(dict.fromkeys(name for name, _ in flat_items(row)))
+        self.names, self._nested = list(names), nested
+
+    def require(self, name: str) -> None:
+        """Refuse a table that lacks a column, `outer.inner` included."""
+        if name not in self._nested:
+            super().require(name)
 
     def read(self) -> Iterator[list[dict]]:
         """Yield lists of objects."""
@@ -258,6 +276,8 @@ class JsonLines(Table):
 
     def column(self, chunk: list[dict], name: str) -> list[Any]:
         """Return a column of a chunk."""
+        if name in self._nested and name not in self.names:
+            return [dict(flat_items(row)).get(name) for row in chunk]
         return [row.get(name) for row in chunk]
 
     def write(self, file: IO, chunks: Iterator[tuple[Any, Added]]) -> None:
@@ -273,7 +293,7 @@ class Records(JsonLines):
 
     def __init__(self, path: Path, rows: Sequence[dict[str, Any]]) -> None:
         self.path, self.reading, self._all = path, Reading(), rows
-        self.names = list(rows[0]) if rows else []
+        self._list_names()
 
     def _read_rows(self) -> Iterator[dict]:
         yield from self._all
@@ -355,7 +375,8 @@ def open_table(path: Path, reading: Reading) -> Table:
     if suffix in JSON_SUFFIXES:
         head = read_head(path, choose_encoding(path, reading.encoding)[0])
         if head.lstrip("\ufeff \t\r\n").startswith("["):
-            return Records(path, read_file(path, reading)[0].to_pylist())
+            encoding, _ = choose_encoding(path, reading.encoding)
+            return Records(path, read_objects(path, encoding))
         return JsonLines(path, reading)
     if suffix in PARQUET_SUFFIXES:
         return Parquet(path, reading)
@@ -371,22 +392,8 @@ def write_objects(file: IO, rows: Sequence[dict], added: Added) -> None:
     """Write rows with the columns that are added to them, an object a line."""
     for row, new in zip(rows, zip(*added.values(), strict=True), strict=True):
         both = {**row, **dict(zip(added, new, strict=True))}
-        file.write(_write_object(both) + "\n")
+        file.write(dump_line(both) + "\n")
     file.flush()
-
-
-def _write_object(value: dict) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    # Lone surrogates, which UTF-8 has no form for, stay escapes.
-    return text if _is_utf8(text) else json.dumps(value)
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _write_cell(value: Any) -> Any:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kbert.data.delimiters import read_head
+from kbert.data.encodings import choose_encoding
 from kbert.data.files import JSON_SUFFIXES
 from kbert.data.values import find_mark
 from kbert.tasks.columns import complete, look
@@ -27,7 +29,6 @@ _SEEN_ROWS = 5000  # enough to tell what a column holds
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
 _TAG = re.compile(r"O|[BIESLU]-\S+")
 _LEAST_TAGGED = 0.9  # share of lines: a few with faults hide no CoNLL file
-_HEAD_CHARACTERS = 100_000
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,8 @@ def guess_by_format(request: Request) -> tuple[str, str] | None:
     suffix = Path(source).suffix.lower()
     if suffix not in (*CONLL_SUFFIXES, *JSON_SUFFIXES):
         return None
-    encoding = request.reading.get("encoding") or "utf-8"
-    with open(source, encoding=encoding, errors="replace") as file:
-        head = file.read(_HEAD_CHARACTERS)
+    encoding, _ = choose_encoding(Path(source), request.reading.get("encoding"))
+    head = read_head(Path(source), encoding)
     if suffix in JSON_SUFFIXES:
         return _guess_by_json(head)
     if "delimiter" not in request.reading and _is_conll(head):
