@@ -1,9 +1,10 @@
 """Write what KerasHub's own backbones compute from given weights and inputs.
 
-Run by tests/test_engine_encoder.py in a process of its own: KerasHub takes seconds to
-import, and the library under test must work without it. The argument is a folder with
-one .npz file a family: `weight:<path>`, `input:<name>` and `probe:<output>`; beside it
-comes one with `output:<name>` and `gradient:<path>`.
+Run by tests/test_engine_real.py in a process of its own: KerasHub takes seconds to
+import, and the library under test must work without it. The argument is a folder. For
+each family that a line of standard input names, its .npz file there is read
+(`weight:<path>`, `input:<name>` and `probe:<output>`), one with `output:<name>` and
+`gradient:<path>` is written beside it, and a line is printed.
 """
 
 import json
@@ -56,9 +57,11 @@ def run(family: str, shape: dict, case) -> dict:
 def main(root: Path) -> None:
     torch.set_num_threads(1)
     shape = json.loads((root / "shape.json").read_text(encoding="utf-8"))
-    for family in BACKBONES:
+    for line in sys.stdin:
+        family = line.strip()
         with np.load(root / f"{family}.npz") as case:
             np.savez(root / f"{family}_keras_hub.npz", **run(family, shape, case))
+        print(family, flush=True)
 
 
 if __name__ == "__main__":

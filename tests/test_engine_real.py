@@ -24,6 +24,8 @@ from engine_cases import (
     run_packed,
     to_tensors,
 )
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers, trainers
 
@@ -45,16 +47,26 @@ def backbones():
 
 @pytest.fixture(scope="module")
 def keras_hub(backbones, tmp_path_factory):
-    """What KerasHub computes for each family: inputs, outputs, gradients."""
+    """Return what asks KerasHub for outputs and gradients of a family's backbone."""
     root = tmp_path_factory.mktemp("keras_hub")
     config = dataclasses.asdict(backbones["bert"].config)
     names = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim")
     names += ("intermediate_dim", "max_sequence_length")
     shape = json.dumps({name: config[name] for name in names})
     (root / "shape.json").write_text(shape, encoding="utf-8")
-    cases = {}
-    for family, backbone in backbones.items():
-        inputs = cases[family] = build_batch(family, RAGGED, num_columns=26)
+    writer = Path(__file__).with_name("backbone_writer.py")
+    log = root / "errors.log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, str(writer), str(root)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+
+    def ask(family, inputs):
+        backbone = backbones[family]
         outputs = run_keras_layers(backbone, inputs)
         probes = {name: draw_probe(outputs[name].shape, 7) for name in outputs}
         probes = blank_padding(probes, inputs["padding_mask"])
@@ -64,12 +76,13 @@ def keras_hub(backbones, tmp_path_factory):
             **{f"input:{k}": v for k, v in inputs.items()},
             **{f"probe:{k}": v.numpy() for k, v in probes.items()},
         )
-    writer = Path(__file__).with_name("backbone_writer.py")
-    done = subprocess.run(
-        [sys.executable, str(writer), str(root)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return {family: (cases[family], *read_results(root, family)) for family in cases}
+        process.stdin.write(f"{family}\n")
+        process.stdin.flush()
+        assert process.stdout.readline().strip() == family, log.read_text()[-3000:]
+        return read_results(root, family)
+
+    with process:  # it ends with its input
+        yield ask
 
 
 def read_results(root, family):
@@ -82,15 +95,27 @@ def read_results(root, family):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "run", [run_packed, run_keras_layers], ids=["packed", "keras layers"]
-)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_outputs_and_gradients_equal_keras_hub(keras_hub, backbones, family, run):
-    inputs, outputs, gradients = keras_hub[family]
+@settings(max_examples=8, deadline=None, database=None)
+@example(lengths=RAGGED, padding=2, seed=0)
+@example(lengths=[1], padding=0, seed=0)
+@example(lengths=[2, 2, 2], padding=3, seed=0)
+@example(lengths=[9] * 5, padding=0, seed=0)
+@given(
+    lengths=st.lists(st.integers(1, 24), min_size=1, max_size=20),
+    padding=st.integers(0, 5),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_outputs_and_gradients_equal_keras_hub(
+    keras_hub, backbones, family, lengths, padding, seed
+):
+    num_columns = max(lengths) + padding
+    inputs = build_batch(family, lengths, num_columns=num_columns, seed=seed)
+    outputs, gradients = keras_hub(family, inputs)
     outputs = blank_padding(to_tensors(outputs), inputs["padding_mask"])
-    ours = compute(backbones[family], inputs, run)
-    assert_same(ours, ({k: v.numpy() for k, v in outputs.items()}, gradients))
+    theirs = {k: v.numpy() for k, v in outputs.items()}, gradients
+    for run in (run_packed, run_keras_layers):
+        assert_same(compute(backbones[family], inputs, run), theirs)
 
 
 # === transformers ===
