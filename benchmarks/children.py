@@ -4,10 +4,11 @@ kbert tells the allocator of its process to keep what a step frees, which would 
 its opponents up as well; a compiled model or a cache of kernels could slow it down.
 """
 
+import contextlib
 import json
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -44,9 +45,8 @@ class Child:
             context.set_forkserver_preload([_PRELOADED])
         self._connection, theirs = context.Pipe()
         order = json.dumps({"name": name, "options": options, **more})
-        self._process = context.Process(
-            target=_serve, args=(theirs, kind, order), daemon=True
-        )
+        # Not a daemon, which might start no processes that load data.
+        self._process = context.Process(target=_serve, args=(theirs, kind, order))
         self._process.start()
         theirs.close()
         self.settings = self._receive()
@@ -116,10 +116,14 @@ class PredictingChild(Child):
         return np.asarray(found["outputs"], "float32")
 
 
-def close_all(children: Sequence[Child]) -> None:
-    """End processes."""
-    for child in children:
-        child.close()
+@contextlib.contextmanager
+def closing(*children: Child) -> Iterator[tuple[Child, ...]]:
+    """End processes when a block ends, however it does."""
+    try:
+        yield children
+    finally:
+        for child in children:
+            child.close()
 
 
 # === In the process ===

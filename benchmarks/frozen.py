@@ -14,7 +14,7 @@ import argparse
 import statistics
 
 from benchmarks import command, machine, measure, records
-from benchmarks.children import Child, close_all
+from benchmarks.children import Child, closing
 from benchmarks.tasks import Task, build_task
 
 
@@ -26,12 +26,12 @@ def main(argv: list[str] | None = None) -> dict:
     task = build_task(**options)
     print(f"workload: {len(task.workload)} rows of {task.workload.data}")
     children = [Child("frozen", name, options) for name in ("kbert", "keras")]
-    seconds = measure.interleave(
-        lambda: _time(children[0], args.epochs, args.epochs),
-        lambda: _time(children[1], args.their_epochs, args.epochs),
-        args.repeats,
-    )
-    close_all(children)
+    with closing(*children):
+        seconds = measure.interleave(
+            lambda: _time(children[0], args.epochs, args.epochs),
+            lambda: _time(children[1], args.their_epochs, args.epochs),
+            args.repeats,
+        )
     samples = [[run["seconds"] for run in side] for side in seconds]
     medians = [statistics.median(one) for one in samples]
     names = ("kbert", "keras")

@@ -22,7 +22,7 @@ from benchmarks import (
     operations,
     records,
 )
-from benchmarks.children import PredictingChild, close_all
+from benchmarks.children import PredictingChild, closing
 from benchmarks.tasks import Task, build_task
 from benchmarks.training import measure_loss
 
@@ -42,12 +42,12 @@ def main(argv: list[str] | None = None) -> dict:
     sides = [PredictingChild(one, options) for one in ("kbert", args.against)]
     ours, theirs = sides
     peaks = machine.measure_matrix_peaks(task.device, quick=args.quick)
-    outputs = [side.predict() for side in sides]  # not timed
+    with closing(*sides):
+        outputs = [side.predict() for side in sides]  # not timed
+        seconds = measure.interleave(
+            lambda: _time(ours), lambda: _time(theirs), args.repeats
+        )
     difference = float(np.abs(outputs[0] - outputs[1]).max())
-    seconds = measure.interleave(
-        lambda: _time(ours), lambda: _time(theirs), args.repeats
-    )
-    close_all(sides)
     result = _build_result(args, task, sides, seconds, peaks)
     result["largest_difference"] = difference
     every = np.arange(len(task.workload))

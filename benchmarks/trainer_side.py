@@ -186,6 +186,10 @@ def find_best_settings(
     if task.device == "cuda":
         settings = _fastest(trials)["settings"] | {"dataloader_num_workers": 2}
         trials.append(_try(task, settings, rows, num_warmup))
+    if task.device == "cuda":  # the sides need it, in processes of their own
+        import torch
+
+        torch.cuda.empty_cache()
     return _fastest(trials)["settings"], trials
 
 

@@ -158,7 +158,10 @@ def note(what):
 def compute(func, args, kwargs):
     """Run an operation on the CPU for tensors of the GPU."""
     name = func.overloadpacket.__name__
-    if name in WAITING or "bool" in _index_dtypes(name, args):
+    # These take a value of the GPU's over to the host first.
+    fills = name in ("fill_", "masked_fill", "masked_fill_")
+    takes = fills and isinstance(args[-1], OnGpu)
+    if takes or name in WAITING or "bool" in _index_dtypes(name, args):
         note(name)
     leaves = pytree.tree_leaves((args, kwargs))
     hosts = [x for x in leaves if torch.is_tensor(x) and not isinstance(x, OnGpu)]

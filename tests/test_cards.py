@@ -26,6 +26,8 @@ from kbert.recipes.experiment import Claim
 from kbert.recipes.flags import Flags
 from kbert.recipes.tweets import EXPERIMENT
 from kbert.recipes.tweets_data import SAMPLE
+from kbert.report import wording
+from kbert.report.comparison import render_comparison_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = "all_minilm_l6_v2_en"
@@ -106,6 +108,38 @@ def test_a_documented_figure_is_met_within_one_sd(values, verdict):
     claim = Claim("accuracy", 0.83, "accuracy")
     found = verdicts.describe_claim(claim, verdicts.sum_up(values))
     assert found["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        (0.89, "inside"),
+        (0.9, "inside"),
+        (0.92, "above by 0.010"),
+        (0.8, "below by 0.090"),
+    ],
+)
+def test_a_documented_range_is_judged_by_its_ends(value, verdict):
+    claim = Claim("accuracy", 0.89, "accuracy", to=0.91)
+    found = verdicts.describe_claim(claim, verdicts.sum_up([value]))
+    assert found["verdict"] == verdict
+    assert wording.claimed(found) == "0.89–0.91"
+    row = {"measured": value, "documented": 0.89, "documented_to": 0.91}
+    signs = {"inside": "+0.000", "above by 0.010": "+0.010"}
+    assert wording.difference(row) == signs.get(verdict, "−0.090")
+
+
+def test_a_run_that_repeats_a_defect_is_named_so():
+    from kbert.recipes.spam import EXPERIMENT as SPAM
+
+    one = make_record("frozen", recipe="spam")
+    other = {**one, "as_documented": True, "deviations": ["It drops values."]}
+    other["command"] += " --as-documented"
+    card = comparison.describe(SPAM, [one, other], lambda record: "x.html")
+    assert [row["name"] for row in card.rows] == ["frozen", "frozen, as documented"]
+    text = render_comparison_markdown(card)
+    assert "It drops values. (frozen, as documented)" in text
+    assert "no dropout in the frozen encoder" in card.rows[0]["differences"]
 
 
 def test_only_trials_set_the_same_way_are_averaged():

@@ -21,7 +21,6 @@ from engine_cases import (
 )
 
 import kbert
-from kbert.engine.compiling import find_compile_failure
 from kbert.engine.dropout import Dropout
 
 ROWS, BATCH_SIZE = 20, 4  # five steps
@@ -504,7 +503,6 @@ def test_jit_compile_does_not_change_the_result(pairs):
 def test_without_a_compiler_jit_compile_is_one_line_and_changes_nothing(
     pairs, caplog, monkeypatch
 ):
-    find_compile_failure.cache_clear()
     monkeypatch.setenv("CXX", "no-such-compiler")
     model, _ = pairs("softmax")
     compiling = {"jit_compile": True}
@@ -518,12 +516,10 @@ def test_a_compiler_that_fails_is_one_line_too(pairs, caplog, monkeypatch):
     def fail(function):
         raise RuntimeError("fatal error: omp.h: no such file\nand much more")
 
-    find_compile_failure.cache_clear()
     monkeypatch.setattr(torch, "compile", fail)
-    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/not/cached/{name}")
     model, _ = pairs("softmax")
     model.compile(adamw(), "sparse_categorical_crossentropy", jit_compile=True)
-    find_compile_failure.cache_clear()
     assert caplog.text.count("failed (fatal error: omp.h: no such file)") == 1
     assert not model.jit_compile
 

@@ -97,8 +97,17 @@ def test_the_head_learns_the_same_without_features(form, count_passes):
     assert tiny.largest_difference(*heads) < 1e-5
 
 
-def test_a_step_of_the_users_own_gets_the_models_inputs(count_passes):
-    fit(build_frozen(OwnStep), TEXTS)
+class OwnMetrics(kbert.Model):
+    """A user's metrics that read the model's own inputs."""
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        assert x["padding_mask"].ndim == 2
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+
+@pytest.mark.parametrize("kind", [OwnStep, OwnMetrics])
+def test_a_step_of_the_users_own_gets_the_models_inputs(kind, count_passes):
+    fit(build_frozen(kind), TEXTS)
     assert sum(count_passes) == NUM_EPOCHS * len(TEXTS)
 
 

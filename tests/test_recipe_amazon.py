@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pytest
 import tiny
 
@@ -25,11 +26,11 @@ def load(data=None, **flags):
     return amazon_data.load_amazon(Flags(data=data, **flags))
 
 
-def read(folder: Path, text: str) -> list[dict]:
+def read(folder: Path, text: str, is_test: bool = False) -> list[dict]:
     """Read a file of these lines."""
     path = folder / "mine.csv"
     path.write_text(text, encoding="utf-8")
-    return amazon_data.read_reviews(path).to_pylist()
+    return amazon_data.read_reviews(path, is_test).to_pylist()
 
 
 def test_the_settings_and_claims_are_the_documents():
@@ -100,7 +101,7 @@ def test_title_and_content_are_one_text(tmp_path):
         {"text": "Fine\nIt works.", "label": 1},
         {"text": "It broke.", "label": 0},
     ]
-    assert read(tmp_path, "title,content\nFine,\n") == [{"text": "Fine"}]
+    assert read(tmp_path, "title,content\nFine,\n", True) == [{"text": "Fine"}]
 
 
 def test_stars_become_sentiment_and_threes_are_left_out(tmp_path):
@@ -177,6 +178,30 @@ def test_the_hubs_reviews_are_taken_where_they_are(monkeypatch):
     assert found.notice is None and found.words == "the hub's fancyzhx/amazon_polarity"
     assert found.splits.test.texts[:2] == ["t\ncontent 0", "t\ncontent 1"]
     assert found.splits.test.labels[:2].tolist() == [0, 1]
+
+
+UNRATED = {
+    "-1": {"label": [-1, -1, -1]},
+    "null": {"label": [None, None, None]},
+    "no column": {"review_id": ["x", "y", "z"]},
+    "stars of null": {"stars": [None, None, None]},
+}
+
+
+@pytest.mark.parametrize("kind", UNRATED)
+def test_a_test_file_without_ratings_is_predicted(kind, tmp_path):
+    texts = {"title": ["a", "b", "c"], "content": ["good", "bad", "fine"]}
+    pa_csv.write_csv(pa.table(UNRATED[kind] | texts), tmp_path / "test.csv")
+    rows = 40
+    rated = {"label": [i % 2 for i in range(rows)], "title": ["t"] * rows}
+    rated["content"] = [f"goods {i}" for i in range(rows)]
+    pa_csv.write_csv(pa.table(rated), tmp_path / "train.csv")
+    found = load(tmp_path)
+    assert found.extra["unlabelled"].texts == ["a\ngood", "b\nbad", "c\nfine"]
+    assert "cannot be scored" in found.notice
+    (tmp_path / "train.csv").write_bytes((tmp_path / "test.csv").read_bytes())
+    with pytest.raises(ValueError, match="column"):
+        load(tmp_path)
 
 
 def test_reviews_in_memory_are_read_too():

@@ -90,17 +90,20 @@ def test_the_stages_are_the_documents():
 
 def test_the_claims_are_the_documents():
     claims = {
-        name: [(claim.key, claim.value) for claim in one.claims]
+        name: [
+            (claim.key, claim.value if claim.to is None else (claim.value, claim.to))
+            for claim in one.claims
+        ]
         for name, one in EXPERIMENT.variants.items()
     }
     assert claims["initial"] == [
         ("validation_accuracy", 0.85),
         ("validation_f1", 0.87),
         ("validation_accuracy", 0.90),  # the document's other report of the stage
-        ("validation_f1", 0.90),
+        ("validation_f1", (0.89, 0.91)),
     ]
     assert claims["debugged"] == [
-        ("validation_accuracy", 0.90),
+        ("validation_accuracy", (0.89, 0.91)),
         ("validation_f1", 0.90),
         ("accuracy", 0.89),
         ("f1_weighted", 0.89),
@@ -342,6 +345,8 @@ def test_labels_of_minus_one_are_none(tmp_path):
     found = load(tmp_path)
     assert len(found.extra["unlabelled"]) == 7 and "cannot be scored" in found.notice
     assert set(found.splits.label_names) == {"0", "1"}
+    test.write_text("text,label\n" + "a new film,\n" * 5, "utf-8")
+    assert len(load(tmp_path).extra["unlabelled"]) == 5
     test.write_text("text,label\na good one,1\n" + "".join(rows), "utf-8")
     with pytest.raises(ValueError, match="label '-1' in row 1, 7 rows in all"):
         load(tmp_path)

@@ -257,10 +257,16 @@ def test_the_overlap_is_repeated_as_documented(shared_data):
     assert f"{shared:,} rows are in both" in found.sentences[0]
 
 
-def test_train_is_the_same_with_and_without_the_overlap():
+def test_only_the_test_rows_are_others_with_the_overlap():
+    """So a study that measures validation rows is the same either way."""
     sample = strategies_data.SAMPLE
     one, other = load(sample), load(sample, as_documented=True)
-    assert one.splits.train.texts == other.splits.train.texts
+    for name in ("train", "validation"):
+        part, same = one.splits.parts[name], other.splits.parts[name]
+        assert part.texts == same.texts
+        np.testing.assert_array_equal(part.labels, same.labels)
+    assert one.splits.test.texts != other.splits.test.texts
+    assert other.splits.test.label_names == one.splits.test.label_names
 
 
 def test_the_sample_stands_in_where_the_hub_is_out_of_reach(monkeypatch):

@@ -516,6 +516,41 @@ def test_a_known_optimizer_keeps_its_update_from_batch_to_batch():
     assert update is not None and model._update is update
 
 
+def test_an_optimizer_that_is_exchanged_or_changed_counts_in_the_next_fit(caplog):
+    model = tiny.build_model(dropout=0.0)
+    model.fit(TEXTS, LABELS, 8, 1, 0)
+    model.optimizer = keras.optimizers.SGD(0.0)
+    before = tiny.read_weights(model)
+    model.fit(TEXTS, LABELS, 8, 1, 0)
+    tiny.assert_same_weights(model, before)
+    model.optimizer = keras.optimizers.AdamW(1e-3)
+    model.fit(TEXTS, LABELS, 8, 1, 0)
+    assert "slower update" not in caplog.text
+    model.optimizer.clipnorm = 1.0
+    model.fit(TEXTS, LABELS, 8, 1, 0)
+    assert caplog.text.count("slower update") == 1
+
+
+def test_a_step_that_is_interrupted_leaves_nothing_for_the_next(monkeypatch):
+    weights = []
+    for is_interrupted in (False, True):
+        model = tiny.build_model(dropout=0.0)
+        x, y = model.preprocessor(TEXTS[:8]), LABELS[:8]
+        model.train_on_batch(x, y)
+        if is_interrupted:
+            with monkeypatch.context() as patch:
+                patch.setattr(FusedUpdate, "_update_adam", interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    model.train_on_batch(model.preprocessor(TEXTS[8:16]), y)
+        model.train_on_batch(x, y)
+        weights.append(tiny.read_weights(model))
+    tiny.assert_same_weights(*weights)
+
+
+def interrupt(*arguments):
+    raise KeyboardInterrupt
+
+
 def test_a_device_that_the_engine_does_not_know_is_said(monkeypatch, caplog):
     model = tiny.build_model()
     elsewhere = types.SimpleNamespace(device=torch.device("mps"))

@@ -14,7 +14,6 @@ from kbert.engine.optimizers import FusedUpdate, can_fuse
 _logger = logging.getLogger("kbert")
 
 
-@functools.cache
 def find_compile_failure() -> str | None:
     """Try whether torch compiles a sum here.
 
@@ -23,12 +22,20 @@ def find_compile_failure() -> str | None:
     """
     usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
     name = os.environ.get("CXX") or usual
-    if shutil.which(name) is None:
+    path = shutil.which(name)
+    if path is None:
         return f"{name} was not found"
+    reason = _try_compiler(path)
+    return None if reason is None else f"{name} failed ({reason})"
+
+
+@functools.cache
+def _try_compiler(path: str) -> str | None:
     try:
         torch.compile(lambda x: x + 1)(torch.ones(8))
     except Exception as error:  # whatever a compiler or its headers lack
-        return f"{name} failed ({str(error).strip().splitlines()[0][:120]})"
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return lines[0][:120]
     return None
 
 

@@ -12,7 +12,14 @@ import numpy as np
 from kbert.engine.backbone import Backbone
 from kbert.engine.graph import find_override, is_known
 
-_OVERRIDES = ("__call__", "call", "compute_loss", "train_step", "test_step")
+_OVERRIDES = (
+    "__call__",
+    "call",
+    "compute_loss",
+    "compute_metrics",
+    "train_step",
+    "test_step",
+)
 _logger = logging.getLogger("kbert")
 # Features over this many bytes go to a temporary file and are mapped into memory.
 MEMORY_BUDGET_BYTES = 2**30

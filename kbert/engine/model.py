@@ -46,7 +46,7 @@ class EngineModel(keras.Model):
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         self._reads = find_reads(self)
         self._update: FusedUpdate | None = None
-        self._updated: list[int] | None = None  # ids of the weights it is for
+        self._updated: list[int] | None = None  # ids of what it is for
         self._recovery = MemoryRecovery()
         self._tolerates_nan = False
         self._in_train_step = False
@@ -273,6 +273,7 @@ class EngineModel(keras.Model):
 
     def fit(self, *args, **kwargs):
         """Train; see `keras.Model.fit`."""
+        self._updated = None  # the optimizer may have been set otherwise since
         try:
             history = super().fit(*args, **kwargs)
             self._say_what_was_captured()
@@ -352,10 +353,11 @@ class EngineModel(keras.Model):
             raise find_wrong_label(y, y_pred) or error from None
 
     def _get_update(self) -> FusedUpdate | None:
-        """Return the fused update; a new one if other weights train than before."""
-        known = [id(variable) for variable in self.trainable_variables]
+        """Return the fused update; a new one for another optimizer or other weights."""
+        variables = self.trainable_variables
+        known = [id(one) for one in (self.optimizer, *variables)]
         if known != self._updated:
-            if known:
+            if variables:
                 self.build_optimizer()
             self._update, self._updated = build_update(self), known
         return self._update

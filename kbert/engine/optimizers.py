@@ -201,15 +201,20 @@ class FusedUpdate:
         return self._rate.read()
 
     def _update(self, pairs, steps: int, step: int, skip=None) -> None:
-        optimizer = self.optimizer
         factor = self._compute_factor([gradient for _, gradient in pairs], steps)
         rate = self._read_rate(step)
         touched: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for place, (variable, gradient) in enumerate(pairs):
-            if gradient.is_sparse:
-                gradient, rows = self._spread(variable, gradient)
-                touched.append((gradient, rows))
-                pairs[place] = variable, gradient
+        try:
+            for place, (variable, gradient) in enumerate(pairs):
+                if gradient.is_sparse:
+                    pairs[place] = variable, self._spread(variable, gradient, touched)
+            self._update_groups(pairs, rate, step, factor, skip)
+        finally:  # an interrupted step leaves nothing for the next one
+            for gradient, rows in touched:
+                gradient.index_fill_(0, rows, 0.0)
+
+    def _update_groups(self, pairs, rate: float, step: int, factor, skip) -> None:
+        optimizer = self.optimizer
         for (multiplier, decay), members in self._group(pairs).items():
             if _is_adam(optimizer):
                 epsilon = optimizer.epsilon
@@ -221,8 +226,6 @@ class FusedUpdate:
                 self._update_adam(members, *rates, factor, count, skip)
             else:
                 self._update_sgd(members, rate, decay, factor, skip)
-        for gradient, rows in touched:
-            gradient.index_fill_(0, rows, 0.0)
 
     def _compute_factor(self, gradients, steps: int) -> torch.Tensor:
         """Return what the summed gradients are divided by before the update."""
@@ -235,8 +238,10 @@ class FusedUpdate:
         excess = norm / divisor / self.optimizer.global_clipnorm
         return excess.clamp(min=1.0) * divisor
 
-    def _spread(self, variable, gradient):
+    def _spread(self, variable, gradient, touched: list) -> torch.Tensor:
         """Lay a sparse gradient out in a table that is zero everywhere else.
+
+        The table and its rows are noted before anything is written.
 
         The table is kept, and only its touched rows are cleared after the update:
         filling a new one would cost more than the rest of the embedding's step.
@@ -246,8 +251,8 @@ class FusedUpdate:
         if key not in self._dense:
             self._dense[key] = torch.zeros_like(variable.value)
         table = self._dense[key]
-        table.index_copy_(0, rows, gradient.values())
-        return table, rows
+        touched.append((table, rows))
+        return table.index_copy_(0, rows, gradient.values())
 
     def _update_adam(self, members, rate, decay, epsilon, factor, count, skip) -> None:
         optimizer = self.optimizer

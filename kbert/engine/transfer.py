@@ -220,9 +220,12 @@ class LossWatch:
         """
         unsound = ~torch.isfinite(loss)
         if not self._is_tolerant:
+            if not isinstance(step, torch.Tensor):
+                step = self._first.new_full((), step)
+            # Filling in with a value that is on the GPU would wait for it.
+            found = torch.stack([step.to(self._first.dtype), _find_row(outputs)])
             is_first = unsound & (self._first[0] < 0)
-            self._first[0].masked_fill_(is_first, step)
-            self._first[1].masked_fill_(is_first, _find_row(outputs))
+            self._first.copy_(torch.where(is_first, found, self._first))
             unsound = self._first[0] >= 0
         return unsound.float()
 
@@ -239,10 +242,7 @@ class LossWatch:
 
 def _find_row(outputs: Any) -> torch.Tensor:
     """Return int64 (), a row in which an output is no number; -1 if there is none."""
-    wrong = torch.stack(
-        [
-            ~torch.isfinite(one.detach()).reshape(len(one), -1).all(1)
-            for one in tree.flatten(outputs)
-        ]
-    ).any(0)
-    return wrong.int().argmax().masked_fill(~wrong.any(), -1)
+    leaves = tree.flatten(outputs)
+    rows = [one.detach() for one in leaves if len(one) == len(leaves[0])]
+    wrong = torch.stack([~torch.isfinite(x).reshape(len(x), -1).all(1) for x in rows])
+    return wrong.any(0).int().argmax().masked_fill(~wrong.any(), -1)

@@ -22,14 +22,22 @@ if TYPE_CHECKING:
 
 def train(trial: "Trial") -> "Model":
     """Fine-tune on the training reviews, and keep the epoch of the least loss."""
+    import keras
+
     import kbert
 
     settings = trial.settings
     kbert.set_seed(trial.seed)  # before the head is initialised
+
+    def build_head(features):  # of transformers' DistilBERT: one layer more
+        hidden = keras.layers.Dense(features.shape[-1], activation="relu")(features)
+        hidden = keras.layers.Dropout(settings.dropout)(hidden)
+        return keras.layers.Dense(len(trial.label_names), "softmax")(hidden)
+
     model = kbert.build_classifier(
         trial.preset,
         trial.label_names,
-        dropout=settings.dropout,
+        head=build_head,
         max_length=settings.max_length,
         precision=trial.flags.precision,  # mixed, where the device gains by it
     )

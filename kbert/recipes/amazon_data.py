@@ -25,6 +25,7 @@ STEMS = {
     "reviews_multi_en_train": "reviews_multi_en_test",
     "reviews_multi_en_validation": "reviews_multi_en_test",
 }
+RATINGS = ("label", "stars")
 NO_HEADER = ("label", "title", "content")  # of the polarity set's original files
 JOINED = "A title and its review are one text, the title on a line of its own before."
 NOTICE = (
@@ -59,7 +60,7 @@ def load_amazon(flags: Flags) -> Material:
     else:
         sample, words = find_files(SAMPLE, STEMS), "kbert's bundled sample"
         return build_material(sample, flags, words=words, notice=NOTICE)
-    test = None if places.test is None else read_reviews(places.test)
+    test = None if places.test is None else read_reviews(places.test, is_test=True)
     material = build_material(
         Places(read_reviews(places.train), test),
         flags,
@@ -70,11 +71,12 @@ def load_amazon(flags: Flags) -> Material:
     return replace(material, splits=replace(material.splits, source=words))
 
 
-def read_reviews(place: Any) -> pa.Table:
+def read_reviews(place: Any, is_test: bool = False) -> pa.Table:
     """Read rated reviews of any of the known formats.
 
     Args:
         place: a path, or anything else that `kbert.load_splits` takes.
+        is_test: whether the rows may do without ratings, or have -1 for each.
 
     Returns:
         Columns `text` (title and content) and `label` (0 negative, 1 positive; none
@@ -93,12 +95,12 @@ def read_reviews(place: Any) -> pa.Table:
         )
     )
     names = source.table.column_names
+    if is_test and not _is_rated(source):
+        return pa.table({"text": text})
     if "label" in names:
         labels = _read_polarity(source)
     elif "stars" in names:
         labels = _read_stars(source)
-    elif len(names) == 2:
-        return pa.table({"text": text})
     else:
         raise ValueError(
             f"{source.name} has no column 'label' (0 or 1) nor 'stars' (1 to 5)"
@@ -106,6 +108,13 @@ def read_reviews(place: Any) -> pa.Table:
         )
     table = pa.table({"text": text, "label": labels})
     return table.filter(pc.is_valid(table["label"]))
+
+
+def _is_rated(source: Source) -> bool:
+    """Whether there is a rating; null and -1, which the hub writes, are none."""
+    name = next((one for one in RATINGS if one in source.table.column_names), None)
+    values = () if name is None else source.table.column(name).unique().to_pylist()
+    return any(value is not None and str(value) not in ("", "-1") for value in values)
 
 
 def _find_names(place: Any) -> tuple[str, ...] | None:

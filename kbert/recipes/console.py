@@ -10,7 +10,7 @@ from kbert.recipes.experiment import Experiment
 from kbert.recipes.trial import Trial
 from kbert.recipes.verdicts import describe_values
 from kbert.report import RunFolder
-from kbert.report.wording import metric_name, setting
+from kbert.report.wording import claimed, metric_name, setting
 
 _PARTS = {"train": "to train on", "validation": "to validate with", "test": "to test"}
 
@@ -133,7 +133,7 @@ def _tabulate(row: Row) -> list[tuple[str, ...]]:
         if not values:
             continue
         is_shown = key in claims and not row.is_fallback
-        documented = setting(claims[key]["documented"]) if is_shown else setting(None)
+        documented = claimed(claims[key]) if is_shown else setting(None)
         measured = (documented, describe_values(values), str(len(values)))
         first = not lines
         lines.append(

@@ -119,6 +119,7 @@ class Claim:
             (`f1.spam`), of an epoch (`val_accuracy.2`), or of `Trial.extra`.
         higher_is_better: `None` where neither is.
         note: what to bear in mind when the two are compared.
+        to: the highest figure, where the document states a range from `value` up.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Claim:
     key: str
     higher_is_better: bool | None = True
     note: str = ""
+    to: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +146,7 @@ class Variant:
             mistake, which is repeated only with `--as-documented`.
         defects: sentences on what the source does wrong in this run alone.
         words: what sets it apart, in a few words.
+        unlike: what the default does otherwise than the source, in a few words.
         needs: what a run takes that is not everywhere at hand, in words.
     """
 
@@ -156,6 +159,7 @@ class Variant:
     split: str | None = None
     defects: Sequence[str] = ()
     words: str = ""
+    unlike: str = "the document's defects mended"
     needs: str = ""
 
 

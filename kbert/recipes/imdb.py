@@ -75,8 +75,8 @@ DEBUGGED = replace(INITIAL, learning_rate=1e-5, schedule="cosine", accumulate=2,
 REFINED = replace(DEBUGGED, epochs=1, views=5)  # "multiple predictions per sample"
 # Its first report of the initial stage and its table of what was mended disagree.
 FOUND = claim(validation_accuracy=0.85, validation_f1=0.87)
-FOUND += claim(", first report", validation_accuracy=0.90, validation_f1=0.90)
-MENDED = claim(validation_accuracy=0.90, validation_f1=0.90)
+FOUND += claim(", first report", validation_accuracy=0.90, validation_f1=(0.89, 0.91))
+MENDED = claim(validation_accuracy=(0.89, 0.91), validation_f1=0.90)
 MENDED += claim(accuracy=0.89, f1_weighted=0.89, log_loss=0.26)
 FINAL = claim(accuracy=0.905, f1_weighted=0.91, log_loss=0.22)
 FINAL += claim(precision=0.90, recall=0.91)

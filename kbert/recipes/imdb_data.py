@@ -13,7 +13,8 @@ REPOSITORY = "stanfordnlp/imdb"
 NUM_DOCUMENTED = (25_000, 25_000)
 REMARKS = (
     "The document names neither the debugged stage's schedule nor how many batches "
-    "make an update or how many views a prediction; a cosine, 2 and 5 are taken.",
+    "make an update or how many views a prediction; a cosine, 2 and 5 are taken. So 16 "
+    "texts make an update in both stages, and the refined one's larger batch is none.",
     "The document runs out of memory with batches of 16, on a GPU that it does not "
     "name.",
 )

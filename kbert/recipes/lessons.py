@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kbert.report.wording import metric_name, setting, spread
+from kbert.report.wording import claimed, metric_name, spread
 
 if TYPE_CHECKING:
     from kbert.recipes.comparison import Row
@@ -56,6 +56,7 @@ def _compare_with_document(row: "Row", shared: Sequence[str]) -> list[str]:
         return []
     counts = {
         "within 1 sd": sum(claim["verdict"] == "within 1 sd" for claim in claims),
+        "inside the range": sum(claim["verdict"] == "inside" for claim in claims),
         "equal": sum(claim["verdict"] == "equal" for claim in claims),
         "above": sum(claim["verdict"].startswith("above") for claim in claims),
         "below": sum(claim["verdict"].startswith("below") for claim in claims),
@@ -73,7 +74,7 @@ def _compare_with_document(row: "Row", shared: Sequence[str]) -> list[str]:
 
 def _name(row: "Row") -> str:
     ours = "" if row.variant.is_documented else " (not in the document)"
-    return f"{metric_name(row.name)}{ours}"
+    return f"{metric_name(row.label)}{ours}"
 
 
 def _give_reasons(differences: str) -> str:
@@ -89,7 +90,7 @@ def _single_out(row: "Row") -> str:
         return ""
     return (
         f" {chosen['name'][:1].upper()}{chosen['name'][1:]}: {spread(chosen)}, "
-        f"documented {setting(chosen['documented'])}, {chosen['verdict']}."
+        f"documented {claimed(chosen)}, {chosen['verdict']}."
     )
 
 
@@ -108,15 +109,15 @@ def _compare_variants(rows: Sequence["Row"]) -> str | None:
     measured = best.records[0]["split"]
     if gap == 0:
         return (
-            f"By {measured} {metric_name(key)}, {metric_name(best.name)} and "
-            f"{metric_name(second.name)} are level at the top of {len(ranked)} "
+            f"By {measured} {metric_name(key)}, {metric_name(best.label)} and "
+            f"{metric_name(second.label)} are level at the top of {len(ranked)} "
             f"variants: {spread(first)} and {spread(other)}."
         )
     sentence = (
-        f"By {measured} {metric_name(key)}, {metric_name(best.name)} is best of "
+        f"By {measured} {metric_name(key)}, {metric_name(best.label)} is best of "
         f"{len(ranked)} "
         f"variants: {spread(first)} against {spread(other)} of "
-        f"{metric_name(second.name)}, {gap:.3f} apart"
+        f"{metric_name(second.label)}, {gap:.3f} apart"
     )
     if first["sd"] is None or other["sd"] is None:
         return f"{sentence}; a single seed cannot tell that from chance."
@@ -131,7 +132,7 @@ def _compare_variants(rows: Sequence["Row"]) -> str | None:
 
 def _count_collapsed(rows: Sequence["Row"]) -> list[str]:
     num_trials = sum(len(row.records) for row in rows)
-    names = [metric_name(row.name) for row in rows if row.num_collapsed]
+    names = [metric_name(row.label) for row in rows if row.num_collapsed]
     if not num_trials:
         return []
     if not names:

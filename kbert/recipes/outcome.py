@@ -127,6 +127,7 @@ def _compare(trial: Trial, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "name": claim.name,
             "documented": claim.value,
+            "documented_to": claim.to,
             "measured": found.get(claim.key),
             "comparable": trial.is_comparable,
             "note": claim.note if trial.is_comparable else "",

@@ -133,14 +133,14 @@ def build_material(
 
 
 def _has_labels(test: Split) -> bool:
-    """Whether there are labels other than -1, by which the hub means none."""
+    """Whether there are labels; null and -1, which the hub writes, are none."""
     if test.labels is not None:
         return True
     try:
         labels = test.column("label")
     except ValueError:  # no such column
         return False
-    return any(str(label) != "-1" for label in labels)
+    return any(label is not None and str(label) != "-1" for label in labels)
 
 
 def _cut(places: Places, flags: Flags, validation: float | None) -> Splits:
@@ -175,13 +175,13 @@ def add_copies(train: Split, kind: str, seed: int) -> Split:
     return load_split((texts, labels), label_names=train.label_names)
 
 
-def claim(note: str = "", **figures: float) -> tuple[Claim, ...]:
+def claim(note: str = "", **figures: float | tuple[float, float]) -> tuple[Claim, ...]:
     """State the figures of a document's table.
 
     Args:
         note: what to add to each name.
-        **figures: by the name of a metric; `validation_` before it means the rows that
-            validate, see `measure_validation`.
+        **figures: by the name of a metric, a range as a pair; `validation_` before it
+            means the rows that validate, see `measure_validation`.
 
     Returns:
         The claims.
@@ -190,7 +190,8 @@ def claim(note: str = "", **figures: float) -> tuple[Claim, ...]:
     for key, value in figures.items():
         metric = key.removeprefix("validation_")
         name = ("validation " if key != metric else "") + metric_name(metric) + note
-        found.append(Claim(name, value, key, metric != "log_loss"))
+        low, high = value if isinstance(value, tuple) else (value, None)
+        found.append(Claim(name, low, key, metric != "log_loss", to=high))
     return tuple(found)
 
 
@@ -220,7 +221,8 @@ def write_predictions(trial: "Trial", model: "Model") -> None:
     rows = trial.material.extra.get("unlabelled")
     if rows is None:
         return
-    found = model.predict(rows)
+    predict = trial.experiment.predict
+    found = model.predict(rows) if predict is None else predict(trial, model, rows)
     names = trial.material.label_names
     table = [
         {"row": row, "label": names[one.argmax()], "probability": float(one.max())}

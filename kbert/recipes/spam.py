@@ -44,8 +44,7 @@ def train(trial: "Trial") -> "Model":
         kbert.freeze(model)
     elif trial.name == "partial":
         kbert.freeze(model, trial.preset.config.num_layers // 2, embeddings=True)
-    # A frozen encoder usually runs once, without dropout; the document's does not.
-    model.backbone.frozen_dropout = trial.flags.as_documented
+    model.backbone.frozen_dropout = trial.flags.as_documented  # else it runs once
     optimizer = kbert.adamw(
         settings.learning_rate,
         schedule=settings.schedule,
@@ -85,6 +84,7 @@ CLAIMS = (
 FROZEN = Variant(
     settings=SETTINGS, claims=CLAIMS, words="only the head trains",
     defects=("The frozen encoder runs once, without the document's dropout.",),
+    unlike="no dropout in the frozen encoder",
 )  # fmt: skip
 NAMED = Variant(settings=SETTINGS, is_documented=False)
 TUNED = replace(NAMED, words="settings chosen on validation rows")

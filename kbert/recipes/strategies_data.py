@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kbert.data import Splits, load_splits
+from kbert.data import Split, Splits, load_split, load_splits
 from kbert.recipes.experiment import Material
 from kbert.recipes.flags import Flags
 from kbert.recipes.reviews_data import LABEL_NAMES, LABEL_WORDS, SAMPLE, find_files
@@ -31,8 +31,9 @@ def load_reviews(flags: Flags) -> Material:
     Args:
         flags: `data` is a folder with `train.parquet` (or `.csv` and the like) or a
             file, with the columns `text` and `label`; `None` takes the hub's where
-            they can be had, else the bundled sample. With `as_documented`, validation
-            and test are random halves of the same rows, drawn one without the other.
+            they can be had, else the bundled sample. With `as_documented`, the test
+            rows are drawn anew from all that are held out, without regard to those
+            that validate.
 
     Returns:
         Train, validation and test.
@@ -43,13 +44,9 @@ def load_reviews(flags: Flags) -> Material:
     """
     source, words, notice = _find_source(flags.data)
     splits = load_splits(
-        source,
-        validation=0.2 if flags.as_documented else 0.1,
-        test=None if flags.as_documented else 0.1,
-        seed=flags.seed,
-        stratify=False,
+        source, validation=0.1, test=0.1, seed=flags.seed, stratify=False,
         limit=flags.limit,
-    )
+    )  # fmt: skip
     if splits.label_names not in LABEL_NAMES:
         raise ValueError(
             f"column 'label' of {words} must hold 0 (negative) and 1 (positive); "
@@ -59,7 +56,7 @@ def load_reviews(flags: Flags) -> Material:
     num_rows = sum(map(len, splits.parts.values()))
     sentences = []
     if flags.as_documented:
-        splits, num_shared = overlap(splits, flags.seed)
+        splits, num_shared = overlap(splits, load_split(source, label="label"), flags)
         sentences = [
             "Validation and test are cut from the same rows one without the other, as "
             f"in the document: {num_shared:,} rows are in both."
@@ -74,24 +71,22 @@ def load_reviews(flags: Flags) -> Material:
     )
 
 
-def overlap(splits: Splits, seed: int) -> tuple[Splits, int]:
-    """Cut the held-out rows in halves twice; keep one half of each cut.
+def overlap(splits: Splits, whole: Split, flags: Flags) -> tuple[Splits, int]:
+    """Draw the test rows anew, from validation and test together.
 
     Args:
-        splits: train and validation.
-        seed: of both cuts.
+        splits: train, validation and test.
+        whole: all rows of their source.
+        flags: `seed` is of the draw.
 
     Returns:
-        Train, validation and test; and how many rows the last two share.
+        The parts, the first two as they were; and how many rows the last two share.
     """
-    rest = splits.validation
-    assert rest is not None
-    generator = np.random.default_rng(seed)
-    half = len(rest) // 2
-    validation = rest[generator.permutation(len(rest))[:half]]
-    test = rest[generator.permutation(len(rest))[half:]]
-    num_shared = len(np.intersect1d(validation.rows, test.rows))
-    return replace(splits, validation=validation, test=test), num_shared
+    validation, test = splits.parts["validation"], splits.parts["test"]
+    rest = np.sort(np.concatenate([validation.rows, test.rows]))
+    chosen = np.random.default_rng(flags.seed).permutation(rest)[: len(test)]
+    num_shared = len(np.intersect1d(validation.rows, chosen))
+    return replace(splits, test=whole[chosen]), num_shared
 
 
 def _find_source(data: Path | None) -> tuple[Any, str, str | None]:

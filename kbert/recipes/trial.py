@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kbert.data import Split
 from kbert.presets import Preset, is_same_preset
+from kbert.presets.names import find_preset
 from kbert.recipes.experiment import (
     BERT_BASE_LAYERS,
     Experiment,
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from kbert.report import RunFolder
 
 # Flags that say how a run is kept, not what it computes.
+_READS = {
+    "mean": "the mean of all tokens",
+    "cls": "the first token",
+    "pooler": "the pooled first token",
+}
 _APART = ("out", "card", "seeds")
 
 
@@ -289,6 +295,16 @@ class Trial:
             "seed": self.seed,
         }
 
+    def _compare_pooling(self) -> list[str]:
+        """Say what the head reads where the documented encoder's reads another."""
+        theirs = find_preset(self.documented_preset)
+        if theirs is None or self.settings.pooling is not None:
+            return []
+        ours, documented = self.preset.pooling, theirs.pooling
+        if ours == documented:
+            return []
+        return [f"The head reads {_READS[ours]}; the document's {_READS[documented]}."]
+
     @property
     def documented_preset(self) -> str:
         """Name of the encoder that the document used."""
@@ -320,6 +336,7 @@ class Trial:
                 f"The encoder is {self.preset.name}; the document's is "
                 f"{self.documented_preset}."
             )
+        found += self._compare_pooling()
         if not self.material.is_documented:
             found.append("The data are not all the rows of the document.")
         if not self.variant.is_documented:

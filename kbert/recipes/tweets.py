@@ -70,7 +70,7 @@ def write_submission(trial: "Trial", model: "Model") -> None:
 
 SETTINGS = Settings(epochs=4, batch_size=32, learning_rate=2e-5, schedule="linear")
 # Source: the printed output of the experiment's training cell.
-TIMED = "validation included; the document's machine is not named"
+TIMED = "validation, on a machine that is not named"
 PLAIN = "documented as the mean over batches, measured as the plain one"
 LOSSES, ACCURACIES = (0.48, 0.36, 0.28, 0.23), (0.83, 0.84, 0.83, 0.83)
 CLAIMS = (
@@ -80,11 +80,12 @@ CLAIMS = (
       for i, v in enumerate(ACCURACIES, 1)),
     Claim("validation accuracy, mean over batches", 0.83, "batch_mean_accuracy"),
     Claim("longest text, tokens", 45, "longest text, tokens", None),
-    Claim("seconds of training", 221, "train_seconds", None, note=TIMED),
+    *(Claim(f"seconds of epoch {i}", v, f"seconds.{i}", None, f"there without {TIMED}")
+      for i, v in enumerate((47, 49, 48, 49), 1)),
+    Claim("seconds of training", 221, "train_seconds", None, f"with {TIMED}"),
 )  # fmt: skip
-DOCUMENTED = Variant(
-    settings=SETTINGS, claims=CLAIMS, words="URLs and tags after their marks are gone"
-)
+AFTER = "URLs and tags after their marks are gone"
+DOCUMENTED = Variant(settings=SETTINGS, claims=CLAIMS, words=AFTER)
 FIXED = "URLs and tags are stripped first, before the characters that mark them go"
 
 EXPERIMENT = Experiment(

@@ -46,24 +46,28 @@ def describe_claim(claim: Claim, found: Mapping[str, Any]) -> dict[str, Any]:
         found: of `sum_up`.
 
     Returns:
-        `name`, `key`, `documented`, `note`, those of `found`, and `verdict`: `within
-        1 sd`, `equal`, `above by …`, `below by …` or, where nothing was measured,
-        empty.
+        `name`, `key`, `documented`, `documented_to` (the end of a range), `note`,
+        those of `found`, and `verdict`: `within 1 sd`, `equal`, `inside`, `above by
+        …`, `below by …` or, where nothing was measured, empty.
     """
     return {
         "name": claim.name,
         "key": claim.key,
         "documented": claim.value,
+        "documented_to": claim.to,
         "note": claim.note,
         **found,
-        "verdict": _judge(claim.value, found),
+        "verdict": _judge(claim, found),
     }
 
 
-def _judge(documented: float, found: Mapping[str, Any]) -> str:
+def _judge(claim: Claim, found: Mapping[str, Any]) -> str:
     if found["mean"] is None:
         return ""
-    gap = found["mean"] - documented
+    highest = claim.value if claim.to is None else claim.to
+    if claim.to is not None and claim.value <= found["mean"] <= highest:
+        return "inside"
+    gap = found["mean"] - (highest if found["mean"] > highest else claim.value)
     if found["sd"] is not None and abs(gap) <= found["sd"]:
         return "within 1 sd"
     size = f"{abs(gap):,.3f}"

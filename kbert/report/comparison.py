@@ -35,6 +35,7 @@ class Comparison:
             `seconds`, `collapsed`, `place`) and `histories` (by name of the trial).
         lessons: sentences on what the figures show.
         records: of all trials, as `record.json` holds them.
+        names: of the row that each of them is in.
     """
 
     recipe: str
@@ -46,6 +47,7 @@ class Comparison:
     rows: Sequence[Mapping[str, Any]]
     lessons: Sequence[str]
     records: Sequence[Mapping[str, Any]]
+    names: Sequence[str] = ()
 
     @property
     def notices(self) -> list[str]:
@@ -150,7 +152,7 @@ def arrange_comparison(comparison: Comparison) -> dict[str, Any]:
         "apart": [row for row in comparison.rows if row["is_fallback"]],
         "metrics": [m for m in comparison.metrics if _has(comparison.rows, m)],
         "scale": _find_scale(comparison),
-        "deviations": _find_deviations(records),
+        "deviations": _find_deviations(records, comparison.names),
         "presets": _distinct(map(_describe_preset, records)),
         "data": _distinct(map(_describe_data, records)),
         "devices": _distinct(map(_describe_device, records)),
@@ -180,14 +182,14 @@ def _find_scale(comparison: Comparison) -> dict[str, Any] | None:
 
 
 def _find_deviations(
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[Mapping[str, Any]], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """List the deviations, each with the variants that have it where not all do."""
+    """List the deviations, each with the rows that have it where not all do."""
     found: dict[str, dict[str, None]] = {}
-    for record in records:
+    for record, name in zip(records, names, strict=True):
         for sentence in record["deviations"]:
-            found.setdefault(sentence, {})[record["variant"]] = None
-    everyone = len(_distinct(record["variant"] for record in records))
+            found.setdefault(sentence, {})[name] = None
+    everyone = len(_distinct(names))
     return [
         {"sentence": sentence, "names": list(names) if len(names) < everyone else []}
         for sentence, names in found.items()

@@ -76,21 +76,22 @@ def dump_json(value: Any, where: str = "the value") -> str:
     return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def dump_line(value: Any) -> str:
+def dump_line(value: Any, allow_nan: bool = False) -> str:
     """Write a value as JSON on one line.
 
     Args:
         value: plain, as `to_plain` returns it.
+        allow_nan: whether to write NaN and infinity, which many readers refuse.
 
     Returns:
         JSON without a line end; characters beyond ASCII stay as they are, unless some
         are lone surrogates, which UTF-8 has no form for.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=allow_nan)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return json.dumps(value, allow_nan=False)
+        return json.dumps(value, allow_nan=allow_nan)
     return text
 
 

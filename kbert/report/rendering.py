@@ -60,6 +60,7 @@ def _load(name: str) -> Any:
         "memory": wording.gigabytes,
         "headline": lambda text: text[:1].upper() + text[1:],
         "metric": wording.metric_name,
+        "claimed": wording.claimed,
         "setting": wording.setting,
         "signed": wording.signed,
         "spread": wording.spread,

@@ -119,10 +119,25 @@ def difference(row: Any) -> str:
     Returns:
         Text such as `+0.012`; empty where one of them is no number.
     """
-    pair = (row.get("measured"), row.get("documented"))
+    measured, low = pair = (row.get("measured"), row.get("documented"))
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in pair):
         return ""
-    return signed(pair[0] - pair[1])
+    high = row.get("documented_to") or low
+    return signed(measured - min(max(measured, low), high))
+
+
+def claimed(row: Any) -> str:
+    """Write a documented figure, or the range that is documented.
+
+    Args:
+        row: with `documented`, and perhaps `documented_to`.
+
+    Returns:
+        Text such as `0.9` or `0.89–0.91`.
+    """
+    high = row.get("documented_to")
+    shown = setting(row.get("documented"))
+    return shown if high is None else f"{shown}–{setting(high)}"
 
 
 def setting(value: Any) -> str:

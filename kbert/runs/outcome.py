@@ -311,7 +311,13 @@ def _write_call(source: Any, given: Mapping[str, Any]) -> str:
     """Write a call; what was in memory has the name of its argument."""
     shown = ["data" if source == _IN_MEMORY else repr(source)]
     shown += [
-        f"{name}={name if value == _IN_MEMORY else repr(to_plain(value))}"
+        f"{name}={name if value == _IN_MEMORY else _write_value(value)}"
         for name, value in given.items()
     ]
     return f"kbert.train({', '.join(shown)})"
+
+
+def _write_value(value: Any) -> str:
+    if isinstance(value, Mapping):  # of label ids
+        return repr({int(key): float(one) for key, one in value.items()})
+    return repr(to_plain(value))

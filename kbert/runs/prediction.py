@@ -213,6 +213,8 @@ def _predict_chunks(
     """Yield each chunk with the columns that are added to it, and say how it goes."""
     label = _name_added("label", table.names)
     line, started = StatusLine(sys.stderr), time.perf_counter()
+    # Rows that go to the screen show how far they are, and would be mixed with it.
+    is_shown = written.path != STANDARD or not sys.stdout.isatty()
     for chunk in table.read():
         columns = [
             check_texts(table.column(chunk, name), name, written.num_rows)
@@ -222,10 +224,10 @@ def _predict_chunks(
         written.num_rows += len(columns[0])
         labels = added.get(label, ())
         written.label_counts.update(one for one in labels if isinstance(one, str))
-        if line.is_due():
+        yield chunk, added
+        if is_shown and line.is_due():
             rate = written.num_rows / (time.perf_counter() - started)
             line.draw(f"{written.num_rows:,} rows predicted  {rate:,.0f} rows/s")
-        yield chunk, added
     line.clear()
     if not written.num_rows:
         raise ValueError(f"{table.path} holds no rows; there is nothing to predict.")
@@ -345,8 +347,9 @@ def _to_frame(table: Table, chunks: Iterator[tuple[Any, Added]]) -> "pd.DataFram
 
     parts = []
     for chunk, added in chunks:
-        columns = {name: table.column(chunk, name) for name in table.names} | added
-        series = {name: _to_series(values) for name, values in columns.items()}
+        columns = {name: table.column(chunk, name) for name in table.names}
+        both = {**columns, **added}
+        series = {name: _to_series(values) for name, values in both.items()}
         parts.append(pd.DataFrame(series))
     return pd.concat(parts, ignore_index=True)
 

@@ -392,7 +392,7 @@ def write_objects(file: IO, rows: Sequence[dict], added: Added) -> None:
     """Write rows with the columns that are added to them, an object a line."""
     for row, new in zip(rows, zip(*added.values(), strict=True), strict=True):
         both = {**row, **dict(zip(added, new, strict=True))}
-        file.write(dump_line(both) + "\n")
+        file.write(dump_line(both, allow_nan=True) + "\n")  # as it was read
     file.flush()
 
 
