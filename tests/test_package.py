@@ -29,7 +29,7 @@ HEAVY = (
 )
 # Lower layers never import higher ones. Modules of one row may import each other.
 LAYERS = (
-    ("data", "writing"),
+    ("data", "status_line", "writing"),
     (
         "augmentation",
         "cleaning",
@@ -48,6 +48,7 @@ LAYERS = (
         "loaders",
         "model_file",
         "rewriting",
+        "rounding",
         "saved_model",
         "text_model",
         "token_heads",

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from kbert import callbacks
+from kbert import callbacks, status_line
 
 
 class Terminal(io.StringIO):
@@ -26,6 +26,7 @@ class Clock:
 def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(callbacks, "time", clock)
+    monkeypatch.setattr(status_line, "time", clock)
     monkeypatch.setenv("COLUMNS", "120")
     return clock
 

@@ -1,5 +1,7 @@
 """What is decided and said before a training begins."""
 
+import types
+
 import pandas as pd
 import pytest
 import tiny
@@ -79,7 +81,7 @@ def test_the_positive_class_of_two_is_the_one_that_is_asked_for(capsys):
         same = usual.splits.parts[name]
         assert part.texts == same.texts and part.label_names == ("legit", "fraud")
         assert (part.labels == 1 - same.labels).all()
-    assert "--positive fraud" in write_command(asked)
+    assert "positive='fraud'" in write_command(asked)
     assert build_model(asked).label_names == ("legit", "fraud")
     # The labels of other files are read by their names.
     numbers = plan(TABLE, positive="0")
@@ -102,6 +104,23 @@ def test_a_model_of_pairs_is_explained_with_both_texts():
         kbert.explain(model, "the film is bad")
 
 
+def test_what_repeats_a_run_is_a_command_where_one_says_it_all(tmp_path):
+    path = tmp_path / "moods.csv"
+    TABLE.to_csv(path, index=False)
+    found = plan(path, long_text="windows", windows={"window_pooling": "max"})
+    command = write_command(found)
+    assert command.startswith(f"kbert train {path} --task classify --text text")
+    assert "--long-text windows --window-pooling max" in command
+    weighed = plan(path, class_weight={0: 1.0, 1: 3.0}, data={"reading": {"drop": ()}})
+    call = write_command(weighed)
+    assert call.startswith(f"kbert.train({str(path)!r}, ")
+    assert "class_weight={0: 1.0, 1: 3.0}" in call
+    seen = {}
+    stand_in = types.SimpleNamespace(train=lambda *a, **k: seen.update(k, source=a))
+    eval(call, {"kbert": stand_in})
+    assert seen["class_weight"] == {0: 1.0, 1: 3.0} and seen["source"] == (str(path),)
+
+
 def test_windows_are_as_asked_and_stored():
     asked = {"window_overlap": 3, "window_pooling": "max", "max_windows": None}
     found = plan(TABLE, long_text="windows", windows=asked)
@@ -111,8 +130,9 @@ def test_windows_are_as_asked_and_stored():
     assert (stored["window_overlap"], stored["window_pooling"]) == (3, "max")
     assert stored["max_windows"] == 8
     command = write_command(found)
-    assert "--window-overlap 3 --window-pooling max" in command
-    assert "--max-windows" not in command
+    assert command.startswith("kbert.train(data, task='classify', text='text'")
+    assert "window_overlap=3, window_pooling='max'" in command
+    assert "max_windows" not in command
     assert "window_overlap" not in describe_plan(plan(TABLE), build_model(plan(TABLE)))
     with pytest.raises(ValueError, match="window_overlap must be .* received 99"):
         plan(TABLE, long_text="windows", windows={"window_overlap": 99})

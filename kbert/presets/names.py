@@ -43,9 +43,8 @@ class PresetInfo:
     @property
     def language(self) -> str:
         """`en`, `zh` or `multilingual`: the texts it was trained on."""
-        if self.name.endswith("_multi"):
-            return "multilingual"
-        return "zh" if self.name.endswith("_zh") else "en"
+        endings = {"multi": "multilingual", "zh": "zh"}
+        return endings.get(self.name.rpartition("_")[2], "en")
 
 
 def _bert(
@@ -375,10 +374,7 @@ def list_presets() -> list[PresetInfo]:
 
 def find_preset(name: str) -> PresetInfo | None:
     """Return the preset of that KerasHub name or alias, `None` if there is none."""
-    for info in _PRESETS:
-        if name == info.name or name in info.aliases:
-            return info
-    return None
+    return next((i for i in _PRESETS if name in (i.name, *i.aliases)), None)
 
 
 def build_unknown_name_error(name: str) -> PresetError:

@@ -35,7 +35,6 @@ from kbert.data.spreadsheets import SPREADSHEET_SUFFIXES
 from kbert.report.plain import dump_line
 
 CHUNK_ROWS = 8192
-
 Added = Mapping[str, Sequence[Any]]
 
 
@@ -171,7 +170,7 @@ class Spreadsheet(Delimited):
         self._format = {"delimiter": ",", "quoting": csv.QUOTE_MINIMAL}
         table, _, _ = read_file(path, reading)
         self.names = list(table.column_names)
-        columns = [column.to_pylist() for column in table.columns]
+        columns = (column.to_pylist() for column in table.columns)
         self._rows = (
             ["" if cell is None else str(cell) for cell in row]
             for row in zip(*columns, strict=True)
@@ -185,8 +184,7 @@ class Lines(Delimited):
         self, stream: IO[bytes], names: Sequence[str], is_nested: bool = False
     ) -> None:
         self.path, self.reading = Path("-"), Reading()
-        self._is_nested = is_nested  # predictions are lists: JSON lines are written
-        self.suffix = ".jsonl" if is_nested else ".csv"
+        self.suffix = ".jsonl" if is_nested else ".csv"  # predictions may be lists
         self.names = list(names)
         self._stream = stream
         self._format = {"delimiter": ",", "quoting": csv.QUOTE_MINIMAL}
@@ -210,7 +208,7 @@ class Lines(Delimited):
 
     def write(self, file: IO, chunks: Iterator[tuple[Any, Added]]) -> None:
         """Write chunks as CSV with a header, or as JSON lines."""
-        if not self._is_nested:
+        if self.suffix == ".csv":
             return super().write(file, chunks)
         for chunk, added in chunks:
             rows = [dict(zip(self.names, row, strict=True)) for row in chunk]
@@ -228,12 +226,11 @@ class JsonLines(Table):
     def _list_names(self) -> None:
         """Read all rows once: a later one may have what the first has not."""
         names: dict[str, None] = {}
-        nested: dict[str, None] = {}
+        self._nested: set[str] = set()
         for row in self._read_rows():
-            names.update(dict.fromkeys(row))
-            if any(isinstance(value, dict) for value in row.values()):
-                nested.update(dict.fromkeys(name for name, _ in flat_items(row)))
-        self.names, self._nested = list(names), nested
+            names |= dict.fromkeys(row)
+            self._nested |= {name for name, _ in flat_items(row)} - row.keys()
+        self.names = list(names)
 
     def require(self, name: str) -> None:
         """Refuse a table that lacks a column, `outer.inner` included."""
@@ -276,7 +273,7 @@ class JsonLines(Table):
 
     def column(self, chunk: list[dict], name: str) -> list[Any]:
         """Return a column of a chunk."""
-        if name in self._nested and name not in self.names:
+        if name in self._nested:
             return [dict(flat_items(row)).get(name) for row in chunk]
         return [row.get(name) for row in chunk]
 
@@ -373,9 +370,9 @@ def open_table(path: Path, reading: Reading) -> Table:
         mark = choose_delimiter(path, head, reading, DELIMITERS.get(suffix))
         return Delimited(path, reading, mark, int(find_excel_line(head) is not None))
     if suffix in JSON_SUFFIXES:
-        head = read_head(path, choose_encoding(path, reading.encoding)[0])
+        encoding, _ = choose_encoding(path, reading.encoding)
+        head = read_head(path, encoding)
         if head.lstrip("\ufeff \t\r\n").startswith("["):
-            encoding, _ = choose_encoding(path, reading.encoding)
             return Records(path, read_objects(path, encoding))
         return JsonLines(path, reading)
     if suffix in PARQUET_SUFFIXES:
