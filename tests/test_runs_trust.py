@@ -361,7 +361,7 @@ def test_long_texts_are_read_in_windows(tmp_path, name):
     assert run.config["long_text"] == "windows"
     sentences = " ".join(run.report["data"]["sentences"])
     assert "window" in sentences or "No text was cut" in sentences
-    assert "--long-text windows" in run.report["command"]
+    assert "long_text='windows'" in run.report["command"]
     column = "label" if name == "regress" else "probability_good"
     if name != "regress":
         assert run.report["trust"]["calibration"]["temperature"] > 0
