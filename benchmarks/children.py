@@ -4,13 +4,11 @@ kbert tells the allocator of its process to keep what a step frees, which would 
 its opponents up as well; a compiled model or a cache of kernels could slow it down.
 """
 
-import contextlib
 import json
 import multiprocessing
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -24,6 +22,8 @@ _PRELOADED = "benchmarks.preloaded"
 
 class Child:
     """A process that builds a side once and does what it is asked.
+
+    A context: the process ends with it.
 
     Args:
         kind: key of `_KINDS`.
@@ -61,8 +61,12 @@ class Child:
         self._connection.send_bytes(json.dumps([method, arguments]).encode())
         return self._receive()
 
-    def close(self) -> None:
-        """End the process."""
+    def __enter__(self) -> Self:
+        """Return the side."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the process, which nobody else would."""
         self._connection.close()  # which it waits at
         self._process.join()
 
@@ -114,16 +118,6 @@ class PredictingChild(Child):
         found = self.ask("predict")
         self.seconds = found["seconds"]
         return np.asarray(found["outputs"], "float32")
-
-
-@contextlib.contextmanager
-def closing(*children: Child) -> Iterator[tuple[Child, ...]]:
-    """End processes when a block ends, however it does."""
-    try:
-        yield children
-    finally:
-        for child in children:
-            child.close()
 
 
 # === In the process ===

@@ -14,7 +14,7 @@ import argparse
 import statistics
 
 from benchmarks import command, machine, measure, records
-from benchmarks.children import Child, closing
+from benchmarks.children import Child
 from benchmarks.tasks import Task, build_task
 
 
@@ -25,11 +25,13 @@ def main(argv: list[str] | None = None) -> dict:
     options = command.task_options(args) | {"limit": args.rows}
     task = build_task(**options)
     print(f"workload: {len(task.workload)} rows of {task.workload.data}")
-    children = [Child("frozen", name, options) for name in ("kbert", "keras")]
-    with closing(*children):
+    with (
+        Child("frozen", "kbert", options) as ours,
+        Child("frozen", "keras", options) as theirs,
+    ):
         seconds = measure.interleave(
-            lambda: _time(children[0], args.epochs, args.epochs),
-            lambda: _time(children[1], args.their_epochs, args.epochs),
+            lambda: _time(ours, args.epochs, args.epochs),
+            lambda: _time(theirs, args.their_epochs, args.epochs),
             args.repeats,
         )
     samples = [[run["seconds"] for run in side] for side in seconds]

@@ -22,7 +22,7 @@ from benchmarks import (
     operations,
     records,
 )
-from benchmarks.children import PredictingChild, closing
+from benchmarks.children import PredictingChild
 from benchmarks.tasks import Task, build_task
 from benchmarks.training import measure_loss
 
@@ -39,10 +39,12 @@ def main(argv: list[str] | None = None) -> dict:
         print(f"{args.against}: not measured: {reason}")
         result = _describe(args, task) | {"ratio": None, "not_measured": reason}
         return records.finish(_build_record(args, task, result, {}), args.results)
-    sides = [PredictingChild(one, options) for one in ("kbert", args.against)]
-    ours, theirs = sides
     peaks = machine.measure_matrix_peaks(task.device, quick=args.quick)
-    with closing(*sides):
+    with (
+        PredictingChild("kbert", options) as ours,
+        PredictingChild(args.against, options) as theirs,
+    ):
+        sides = ours, theirs
         outputs = [side.predict() for side in sides]  # not timed
         seconds = measure.interleave(
             lambda: _time(ours), lambda: _time(theirs), args.repeats

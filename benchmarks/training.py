@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import command, machine, measure, memory, operations, plans, records
-from benchmarks.children import TrainingChild, closing
+from benchmarks.children import TrainingChild
 from benchmarks.opponents import GROUPED, OPPONENTS, PADDED, check_opponent
 from benchmarks.tasks import WARMUP_STEPS, Side, Task, TrainingRun, build_task
 
@@ -126,11 +126,11 @@ def _compare(args, task: Task) -> Comparison:
     chosen = plan(args.steps, seed=0)
     options = command.task_options(args)
     before = machine.measure_matrix_peaks(task.device, quick=args.quick)
-    sides = (
-        TrainingChild("kbert", options),
-        TrainingChild(args.against, options, settings),
-    )
-    with closing(*sides):
+    with (
+        TrainingChild("kbert", options) as ours,
+        TrainingChild(args.against, options, settings) as theirs,
+    ):
+        sides = ours, theirs
         runs, losses = _run(task, chosen, sides, args.repeats)
     after = machine.measure_matrix_peaks(task.device, quick=args.quick)
     peaks = {name: max(before[name], after[name]) for name in before}

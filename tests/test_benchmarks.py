@@ -336,5 +336,25 @@ def test_workloads_come_in_the_same_random_order(shared_data):
     assert set(first.labels[:50]) == {0, 1}
 
 
+def test_a_side_that_cannot_be_built_leaves_no_process_behind():
+    code = """
+from benchmarks.children import TrainingChild
+options = {"workload": "tweets", "preset": "tiny-random", "batch_size": 4}
+options |= {"device": "cpu", "precision": "float32", "limit": 40}
+other = options | {"workload": "none"}
+with TrainingChild("kbert", options), TrainingChild("trainer", other):
+    pass
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 1 and "RuntimeError: trainer: " in done.stderr
+
+
 def test_plots_escape_what_they_show():
     assert "&lt;b&gt;" in plots._text(0, 0, "<b>")

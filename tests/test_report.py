@@ -283,6 +283,13 @@ def test_a_value_without_a_plain_form_is_named():
         dump_json({"a": [1, object()]}, "x.json")
 
 
+def test_csv_of_a_frame_reads_back():
+    frame = pd.DataFrame({"day": pd.to_datetime(["2026-01-02", None])})
+    frame["x"], frame["text"] = [1.5, None], ["a\rb", "c"]
+    shown = 'day,x,text\n2026-01-02 00:00:00,1.5,"a\rb"\n,,c\n'
+    assert dump_csv(frame) == shown
+
+
 def test_csv_of_nothing_is_empty_or_a_header():
     assert dump_csv([]) == "" and dump_csv([], ["a", "b"]) == "a,b\n"
 

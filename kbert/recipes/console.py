@@ -138,7 +138,7 @@ def _tabulate(row: Row) -> list[tuple[str, ...]]:
         first = not lines
         lines.append(
             (
-                row.name if first else "",
+                row.label if first else "",
                 metric_name(key),
                 *measured,
                 str(row.num_collapsed) if first else "",

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from kbert.models import Model
     from kbert.report import RunFolder
 
-# Flags that say how a run is kept, not what it computes.
 _READS = {
     "mean": "the mean of all tokens",
     "cls": "the first token",
     "pooler": "the pooled first token",
 }
+# Flags that say how a run is kept, not what it computes.
 _APART = ("out", "card", "seeds")
 
 

@@ -47,7 +47,7 @@ class Comparison:
     rows: Sequence[Mapping[str, Any]]
     lessons: Sequence[str]
     records: Sequence[Mapping[str, Any]]
-    names: Sequence[str] = ()
+    names: Sequence[str]
 
     @property
     def notices(self) -> list[str]:

@@ -106,18 +106,20 @@ def dump_csv(rows: Any, columns: Sequence[str] | None = None) -> str:
     Returns:
         CSV with line feeds as line ends, numbers with all their digits.
     """
-    if callable(to_csv := getattr(rows, "to_csv", None)):
-        return to_csv(index=False, columns=columns, lineterminator="\n")
+    other = None
+    if callable(getattr(rows, "to_dict", None)):
+        columns, other = columns or list(rows.columns), str  # days, say
+        rows = rows.astype(object).where(rows.notna(), None).to_dict("records")
     names = list(columns or dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = CsvWriter(text)
     if names:
         writer.writerow(names)
     for row in rows:
-        writer.writerow([_cell(row.get(name)) for name in names])
+        writer.writerow([_cell(row.get(name), other) for name in names])
     return text.getvalue()
 
 
-def _cell(value: Any) -> Any:
-    plain = to_plain(value)
+def _cell(value: Any, other: Callable[[Any], Any] | None) -> Any:
+    plain = to_plain(value, other=other)
     return "" if plain is None else plain

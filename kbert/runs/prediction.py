@@ -215,20 +215,22 @@ def _predict_chunks(
     line, started = StatusLine(sys.stderr), time.perf_counter()
     # Rows that go to the screen show how far they are, and would be mixed with it.
     is_shown = written.path != STANDARD or not sys.stdout.isatty()
-    for chunk in table.read():
-        columns = [
-            check_texts(table.column(chunk, name), name, written.num_rows)
-            for name in names
-        ]
-        added = predictor.predict(columns, table.names)
-        written.num_rows += len(columns[0])
-        labels = added.get(label, ())
-        written.label_counts.update(one for one in labels if isinstance(one, str))
-        yield chunk, added
-        if is_shown and line.is_due():
-            rate = written.num_rows / (time.perf_counter() - started)
-            line.draw(f"{written.num_rows:,} rows predicted  {rate:,.0f} rows/s")
-    line.clear()
+    try:
+        for chunk in table.read():
+            columns = [
+                check_texts(table.column(chunk, name), name, written.num_rows)
+                for name in names
+            ]
+            added = predictor.predict(columns, table.names)
+            written.num_rows += len(columns[0])
+            labels = added.get(label, ())
+            written.label_counts.update(one for one in labels if isinstance(one, str))
+            yield chunk, added
+            if is_shown and line.is_due():
+                rate = written.num_rows / (time.perf_counter() - started)
+                line.draw(f"{written.num_rows:,} rows predicted  {rate:,.0f} rows/s")
+    finally:  # an error's sentence has a line of its own
+        line.clear()
     if not written.num_rows:
         raise ValueError(f"{table.path} holds no rows; there is nothing to predict.")
 
