@@ -8,10 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from kbert.engine.backbone import Backbone
 from kbert.engine.config import EncoderConfig
 from kbert.engine.precision import Precision
-from kbert.models import fill_backbone, pool
+from kbert.models import build_backbone, pool
 from kbert.presets import Preset, PresetError, load_preset
 from kbert.presets.arrays import StoredArray
 from kbert.presets.files import read_json
@@ -181,8 +180,7 @@ def _build(
     parts: _Parts, name: str, task: str, dropout: float, precision: Precision
 ) -> Model:
     """Connect encoder and dense layers, and give them their values."""
-    backbone = Backbone(parts.config, precision=precision)
-    fill_backbone(backbone, parts.weights, name)
+    backbone = build_backbone(parts.config, parts.weights.get, name, precision)
     features = pool(backbone, parts.pooling)
     values = []
     if parts.hidden is not None:

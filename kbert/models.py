@@ -1,16 +1,18 @@
 """Backbones with weights, heads on them, and models read back from files."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import keras
 import numpy as np
+import torch
 from keras import ops
 
 from kbert.engine.backbone import Backbone
-from kbert.engine.layers import build_initializer
+from kbert.engine.config import EncoderConfig
+from kbert.engine.layers import awaiting_weights, build_initializer
 from kbert.engine.lean import without_tensorflow
 from kbert.engine.precision import Precision
 from kbert.engine.windows import SplitWindows, WindowPooling, add_windows
@@ -52,36 +54,46 @@ def load_backbone(
         ValueError: the device has no such precision.
     """
     preset = load_preset(preset)
+    if load_weights:
+        return build_backbone(preset.config, preset.read_weight, preset.name, precision)
     backbone = Backbone(preset.config, precision=precision)
     _ = backbone.compute_precision  # refuses here what would fail in training
-    if not load_weights:
-        return backbone
-    fill_backbone(backbone, preset.load_weights(), preset.name)
     return backbone
 
 
-def fill_backbone(
-    backbone: Backbone, weights: Mapping[str, np.ndarray], name: str
-) -> None:
-    """Give an encoder its weights.
+def build_backbone(
+    config: EncoderConfig,
+    read_weight: Callable[[str], np.ndarray | None],
+    name: str,
+    precision: Precision = "auto",
+) -> Backbone:
+    """Build an encoder of known weights; a pooler without any is random.
 
     Args:
-        backbone: whose pooler stays random where there are no weights for it.
-        weights: arrays by variable path.
+        config: shape of the encoder.
+        read_weight: from a variable's path to its values, or `None` where there are
+            none; asked for one at a time, so that no second copy of all is held.
         name: of the preset, for the message.
+        precision: see `load_backbone`.
 
     Raises:
         PresetError: a weight is missing.
     """
+    with awaiting_weights():
+        backbone = Backbone(config, precision=precision)
+    _ = backbone.compute_precision  # refuses here what would fail in training
     for variable in backbone.weights:
-        value = weights.get(variable.path)
+        value = read_weight(variable.path)
         if value is not None:
-            variable.assign(value)
-        elif not variable.path.startswith("pooled_dense/"):
+            variable.assign(torch.from_numpy(value))  # Keras copies arrays of numpy
+        elif variable.path == "pooled_dense/kernel":
+            variable.assign(backbone.pooled_dense.kernel_initializer(variable.shape))
+        elif variable.path != "pooled_dense/bias":
             raise PresetError(
                 f"preset {name!r} has no weight {variable.path!r}; "
                 "its files are incomplete."
             )
+    return backbone
 
 
 def build_classifier(
@@ -341,7 +353,7 @@ def load_model(
     path = path / MODEL_FILE if path.is_dir() else path
     check_model_file(path)
     try:
-        with without_tensorflow():
+        with without_tensorflow(), awaiting_weights():
             model = keras.saving.load_model(path, compile=compile, safe_mode=True)
     except Exception as error:  # Keras raises whatever broke first
         reason = str(error).strip().splitlines() or [type(error).__name__]

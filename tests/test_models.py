@@ -1,5 +1,9 @@
 """Backbones, heads, poolings, functional graphs by hand and losses from logits."""
 
+import dataclasses
+import math
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
@@ -94,7 +98,69 @@ def test_a_preset_without_a_pooler_gets_a_random_one():
     preset = kbert.presets.Preset(
         "tiny", "here", preset.config, "mean", preset.tokenizer, variables
     )
-    assert np.any(kbert.load_backbone(preset).pooled_dense.kernel.numpy())
+    kbert.set_seed(7)
+    loaded = kbert.load_backbone(preset).pooled_dense.kernel.numpy()
+    kbert.set_seed(7)
+    drawn = kbert.load_backbone(preset, load_weights=False).pooled_dense.kernel.numpy()
+    np.testing.assert_array_equal(loaded, drawn)
+    assert loaded.std() == pytest.approx(0.0176, abs=0.004)
+
+
+@pytest.fixture
+def count_draws(monkeypatch):
+    """Count the tables of random values that Keras draws."""
+    draws = []
+    draw = keras.initializers.TruncatedNormal.__call__
+
+    def count(self, shape, dtype=None):
+        draws.append(tuple(shape))
+        return draw(self, shape, dtype)
+
+    monkeypatch.setattr(keras.initializers.TruncatedNormal, "__call__", count)
+    return draws
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_value_is_drawn_for_a_weight_that_is_loaded(family, count_draws, tmp_path):
+    model = kbert.build_classifier(tiny.build_preset(family), num_classes=3)
+    hidden = model.backbone.config.hidden_dim
+    assert count_draws == [(hidden, 3)]  # the head's
+    model.save(tmp_path / "model.keras")
+    count_draws.clear()
+    loaded = kbert.load_model(tmp_path / "model.keras")
+    assert count_draws in ([], [(hidden, 3)])
+    for one, other in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    kbert.load_backbone(tiny.build_preset(family), load_weights=False)
+    assert len(count_draws) > 6 * model.backbone.config.num_layers
+
+
+def test_a_head_starts_the_same_whether_the_encoder_is_loaded_or_drawn():
+    heads = []
+    for load_weights in (True, False):
+        kbert.set_seed(3)
+        model = kbert.build_classifier(
+            tiny.build_preset(), num_classes=3, load_weights=load_weights
+        )
+        heads.append(model.layers[-1].kernel.numpy())
+    np.testing.assert_array_equal(*heads)
+
+
+def test_weights_are_read_one_at_a_time():
+    preset = tiny.build_preset(vocabulary_size=200_000)
+    variables = {
+        path: dataclasses.replace(one, read_raw=lambda one=one: one.read().copy())
+        for path, one in preset.variables.items()
+    }
+    preset = dataclasses.replace(preset, variables=variables)
+    largest = max(4 * math.prod(one.shape) for one in variables.values())
+    tracemalloc.start()  # which sees numpy's memory and not torch's
+    try:
+        kbert.load_backbone(preset)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert largest <= peak < 1.8 * largest
 
 
 @pytest.mark.parametrize("family", FAMILIES)

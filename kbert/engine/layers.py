@@ -6,15 +6,50 @@ with LoRA or quantised kernels, or a device the engine does not know runs them a
 stand.
 """
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
 import keras
 from keras import ops
 
 from kbert.engine.config import EncoderConfig
 
+_AWAITS_WEIGHTS: ContextVar[bool] = ContextVar("awaits_weights", default=False)
+
+
+@contextlib.contextmanager
+def awaiting_weights() -> Iterator[None]:
+    """Draw no values for encoders that are built in this block: theirs are loaded.
+
+    Drawing them takes a second and several times the largest table's memory. Seeds
+    are counted all the same, so that a head starts as it does beside drawn weights.
+    """
+    token = _AWAITS_WEIGHTS.set(True)
+    try:
+        yield
+    finally:
+        _AWAITS_WEIGHTS.reset(token)
+
+
+@keras.saving.register_keras_serializable(package="kbert")
+class EncoderInitializer(keras.initializers.TruncatedNormal):
+    """BERT's (Devlin et al., 2019); zeros where weights are loaded right after."""
+
+    def __call__(self, shape, dtype=None):
+        """Return a tensor of a shape."""
+        if _AWAITS_WEIGHTS.get():
+            return ops.zeros(shape, dtype)  # which a CPU gives out untouched
+        return super().__call__(shape, dtype)
+
 
 def build_initializer() -> keras.initializers.Initializer:
     """Return BERT's weight initializer (Devlin et al., 2019)."""
     return keras.initializers.TruncatedNormal(stddev=0.02)
+
+
+def _build_encoder_initializer() -> keras.initializers.Initializer:
+    return EncoderInitializer(stddev=0.02)
 
 
 def compute_gelu_approximate(x):
@@ -46,7 +81,7 @@ class PositionEmbedding(keras.layers.Layer):
         self.position_embeddings = self.add_weight(
             name="embeddings",
             shape=(self.sequence_length, input_shape[-1]),
-            initializer=build_initializer(),
+            initializer=_build_encoder_initializer(),
         )
         self.built = True
 
@@ -85,7 +120,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.token_embedding = keras.layers.ReversibleEmbedding(
             vocabulary_size,
             embedding_dim,
-            embeddings_initializer=build_initializer(),
+            embeddings_initializer=_build_encoder_initializer(),
             name="token_embedding",
         )
         self.position_embedding = PositionEmbedding(
@@ -153,7 +188,7 @@ class TransformerEncoder(keras.layers.Layer):
             num_heads=self.num_heads,
             key_dim=hidden_dim // self.num_heads,
             dropout=self.dropout,
-            kernel_initializer=build_initializer(),
+            kernel_initializer=_build_encoder_initializer(),
             name="self_attention_layer",
         )
         self._self_attention_layer.build(
@@ -195,7 +230,7 @@ class TransformerEncoder(keras.layers.Layer):
         dense = keras.layers.Dense(
             units,
             activation=activation,
-            kernel_initializer=build_initializer(),
+            kernel_initializer=_build_encoder_initializer(),
             name=name,
         )
         dense.build(input_shape)
@@ -257,7 +292,7 @@ def build_layers(config: EncoderConfig) -> dict:
         layers["pooled_dense"] = keras.layers.Dense(
             config.hidden_dim,
             activation="tanh",
-            kernel_initializer=build_initializer(),
+            kernel_initializer=_build_encoder_initializer(),
             name="pooled_dense",
         )
     return layers
@@ -280,7 +315,7 @@ def _build_embeddings(config: EncoderConfig) -> dict:
         "token_embedding": keras.layers.ReversibleEmbedding(
             config.vocabulary_size,
             config.hidden_dim,
-            embeddings_initializer=build_initializer(),
+            embeddings_initializer=_build_encoder_initializer(),
             name="token_embedding",
         ),
         "position_embedding": PositionEmbedding(
@@ -289,7 +324,7 @@ def _build_embeddings(config: EncoderConfig) -> dict:
         "segment_embedding": keras.layers.Embedding(
             config.num_segments,
             config.hidden_dim,
-            embeddings_initializer=build_initializer(),
+            embeddings_initializer=_build_encoder_initializer(),
             name="segment_embedding",
         ),
         "embeddings_add": keras.layers.Add(name="embeddings_add"),

@@ -51,3 +51,12 @@ class Preset:
             PresetError: a file is gone or damaged.
         """
         return {path: array.read() for path, array in self.variables.items()}
+
+    def read_weight(self, path: str) -> np.ndarray | None:
+        """Read one variable's values from disk, or `None` where there are none.
+
+        Raises:
+            PresetError: a file is gone or damaged.
+        """
+        array = self.variables.get(path)
+        return None if array is None else array.read()
