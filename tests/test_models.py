@@ -128,7 +128,7 @@ def test_no_value_is_drawn_for_a_weight_that_is_loaded(family, count_draws, tmp_
     model.save(tmp_path / "model.keras")
     count_draws.clear()
     loaded = kbert.load_model(tmp_path / "model.keras")
-    assert count_draws in ([], [(hidden, 3)])
+    assert count_draws == [(hidden, 3)]
     for one, other in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     kbert.load_backbone(tiny.build_preset(family), load_weights=False)

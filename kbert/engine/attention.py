@@ -1,7 +1,6 @@
 """Self-attention over a packed batch, one dense group of like lengths after another."""
 
 import torch
-from torch.nn import functional
 
 from kbert.engine.dropout import Dropout
 from kbert.engine.fused import attend_fused
@@ -41,11 +40,8 @@ def attend(
     output = _empty_output(projected, query, packing, width)
     for group in packing.groups:
         q, k, v = _split(projected, query, group, num_heads)
-        if dropout is None and q.device.type != "cpu":
-            bias = _cast_bias(group, q)
-            heads = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        else:  # a group's scores stay in a CPU's cache, where this is up to 3x faster
-            heads = _attend_group(q, k, v, group, dropout)[0]
+        # Its scores stay in the cache: this beats torch's fused attention on a CPU.
+        heads = _attend_group(q, k, v, group, dropout)[0]
         _put_heads(heads, output, group, single=query is not None)
     return output
 

@@ -22,8 +22,9 @@ _AWAITS_WEIGHTS: ContextVar[bool] = ContextVar("awaits_weights", default=False)
 def awaiting_weights() -> Iterator[None]:
     """Draw no values for encoders that are built in this block: theirs are loaded.
 
-    Drawing them takes a second and several times the largest table's memory. Seeds
-    are counted all the same, so that a head starts as it does beside drawn weights.
+    Drawing them takes longer than loading, and several times the largest table's
+    memory. Seeds are counted all the same, so that a head starts as it does beside
+    drawn weights.
     """
     token = _AWAITS_WEIGHTS.set(True)
     try:
