@@ -195,8 +195,8 @@ class EngineModel(keras.Model):
 
     def make_train_function(self, force=False):
         """Build the training step and choose the update it ends with."""
-        self._get_update()
         self._watch = self._captured = None
+        self._renew_update(self.trainable_variables)
         if self._device.type == "cuda":
             if self._update is not None:
                 self._watch = LossWatch(self._device, self._tolerates_nan)
@@ -207,16 +207,13 @@ class EngineModel(keras.Model):
     def __call__(self, inputs, *args, **kwargs):
         """Run the model; on features only its head."""
         if self._head is not None and torch.is_tensor(inputs):
-            self._check_still_frozen()
             return self._head(inputs, *args, **kwargs)
         return super().__call__(inputs, *args, **kwargs)
 
-    def _check_still_frozen(self) -> None:
-        if any(not backbone.runs_frozen for backbone in self.backbones):
-            raise RuntimeError(
-                "the encoder was unfrozen while fit trains the head on its features. "
-                "Unfreeze it after fit has returned, compile again and call fit again."
-            )
+    @property
+    def losses(self):
+        """What layers and regularizers add to the loss; on features only the head's."""
+        return super().losses if self._head is None else self._head.losses
 
     def _symbolic_build(self, iterator=None, data_batch=None):
         # Features have not the structure of the inputs that Keras would trace with.
@@ -227,8 +224,10 @@ class EngineModel(keras.Model):
     @torch.compiler.disable
     def train_step(self, data):
         """Run one step: forward, loss, backward, update, metrics."""
-        if not self.trainable_variables:
+        variables = self.trainable_variables  # collecting them takes a while
+        if not variables:
             return super().train_step(data)
+        self._renew_update(variables)
         device = self._device
         if device.type != "cuda":
             return self._train(data)
@@ -248,7 +247,7 @@ class EngineModel(keras.Model):
         """Update the weights; return the loss and the predictions from before."""
         loss, y_pred, gradients = self._differentiate_in_memory(x, y, sample_weight)
         if self._watch is not None:
-            update = self._get_update()
+            update = self._update
             assert update is not None
             skip = self._watch.check(loss, y_pred, update.iteration)
             update.apply(gradients, skip)
@@ -333,7 +332,8 @@ class EngineModel(keras.Model):
         loss = self._compute_loss(
             x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
         )
-        values = [variable.value for variable in self.trainable_variables]
+        known = self._update.variables if self._update is not None else None
+        values = [one.value for one in known or self.trainable_variables]
         scaled = self.optimizer.scale_loss(loss)
         gradients = torch.autograd.grad(scaled, values, allow_unused=True)
         return loss.detach(), y_pred, gradients
@@ -352,20 +352,27 @@ class EngineModel(keras.Model):
             # torch's cross-entropy, which names neither row nor label
             raise find_wrong_label(y, y_pred) or error from None
 
-    def _get_update(self) -> FusedUpdate | None:
-        """Return the fused update; a new one for another optimizer or other weights."""
-        variables = self.trainable_variables
+    def _renew_update(self, variables: list[keras.Variable]) -> None:
+        """Make the update that fits the optimizer and the weights that train now."""
         known = [id(one) for one in (self.optimizer, *variables)]
-        if known != self._updated:
-            if variables:
-                self.build_optimizer()
-            self._update, self._updated = build_update(self), known
-        return self._update
+        if known == self._updated:
+            return
+        if self._head is not None:
+            self._check_still_frozen()
+        if variables:
+            self.build_optimizer()
+        self._update, self._updated = build_update(self), known
+
+    def _check_still_frozen(self) -> None:
+        if any(not backbone.runs_frozen for backbone in self.backbones):
+            raise RuntimeError(
+                "the encoder was unfrozen while fit trains the head on its features. "
+                "Unfreeze it after fit has returned, compile again and call fit again."
+            )
 
     def _update_weights(self, gradients) -> None:
-        update = self._get_update()
-        if update is not None:
-            update.apply(gradients)
+        if self._update is not None:
+            self._update.apply(gradients)
             return
         with torch.no_grad():
             self.optimizer.apply(list(gradients), self.trainable_variables)
