@@ -282,6 +282,8 @@ def _format_peaks(result: dict) -> str:
 
 def _format_axis(axis: str, found: dict) -> str:
     """Return how the time grows, and what a token costs at most over the least."""
+    if axis == "depth":  # a token costs more the deeper it goes, of course
+        return f"{axis} {found['exponent']:.2f}"
     spread, goal = found["spread"], FLAT.get(axis)
     missed = f" † {goal:.0%}" if goal and spread > goal else ""
     return f"{axis} {found['exponent']:.2f} (+{spread:.0%} a token{missed})"

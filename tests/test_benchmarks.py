@@ -285,6 +285,7 @@ def test_goals_of_memory_and_of_a_flat_cost_are_marked():
     found = {"exponent": 1.0, "spread": 0.12}
     assert tables._format_axis("rows", found) == "rows 1.00 (+12% a token † 10%)"
     assert tables._format_axis("length", found) == "length 1.00 (+12% a token)"
+    assert tables._format_axis("depth", found) == "depth 1.00"
 
 
 def test_a_gpus_goals_are_its_own():
