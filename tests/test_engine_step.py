@@ -21,6 +21,7 @@ from engine_cases import (
 )
 
 import kbert
+from kbert.engine import optimizers
 from kbert.engine.dropout import Dropout
 
 ROWS, BATCH_SIZE = 20, 4  # five steps
@@ -406,8 +407,11 @@ def test_every_family_and_pooling_trains_as_in_keras(family, read):
     assert_trains_alike(pair, IDS, inputs=inputs)
 
 
-def test_tokens_seen_once_go_on_moving_as_in_keras():
-    # AdamW decays and coasts rows of the token table that a batch does not touch.
+@pytest.mark.parametrize("num_values", [1, 200, 2**20])
+def test_tokens_seen_once_go_on_moving_as_in_keras(num_values, monkeypatch):
+    # AdamW decays and coasts rows of the token table that a batch does not touch; the
+    # table is updated row by row, in blocks of a few rows, or at once.
+    monkeypatch.setattr(optimizers, "_BLOCK_VALUES", num_values)
     pair = build_pair(HEADS["softmax"])
     inputs = {name: value.copy() for name, value in INPUTS.items()}
     inputs["token_ids"][:BATCH_SIZE] = 39

@@ -5,7 +5,7 @@ reads and writes a Keras optimizer's own variables, so that saving, resuming and
 callbacks see no difference, and does clipping, decay and update in one torch call.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import torch
@@ -15,6 +15,9 @@ from kbert.engine.transfer import Mirror, follow
 
 # So many updates that no bias is left to correct.
 _ENDLESS = 1e9
+# Of a sparse gradient that are laid out at once: they stay in the cache, where a whole
+# table would go through memory, most of it zeros.
+_BLOCK_VALUES = 2**20
 
 
 def _is_adam(optimizer) -> bool:
@@ -50,7 +53,6 @@ class FusedUpdate:
         self.variables = list(variables)
         self._iterations = Mirror(optimizer._iterations)
         self._rate: Mirror | None = None
-        self._dense: dict[int, torch.Tensor] = {}
         self._multipliers = list(dict.fromkeys(map(self._get_multiplier, variables)))
 
     @property
@@ -202,16 +204,7 @@ class FusedUpdate:
 
     def _update(self, pairs, steps: int, step: int, skip=None) -> None:
         factor = self._compute_factor([gradient for _, gradient in pairs], steps)
-        rate = self._read_rate(step)
-        touched: list[tuple[torch.Tensor, torch.Tensor]] = []
-        try:
-            for place, (variable, gradient) in enumerate(pairs):
-                if gradient.is_sparse:
-                    pairs[place] = variable, self._spread(variable, gradient, touched)
-            self._update_groups(pairs, rate, step, factor, skip)
-        finally:  # an interrupted step leaves nothing for the next one
-            for gradient, rows in touched:
-                gradient.index_fill_(0, rows, 0.0)
+        self._update_groups(pairs, self._read_rate(step), step, factor, skip)
 
     def _update_groups(self, pairs, rate: float, step: int, factor, skip) -> None:
         optimizer = self.optimizer
@@ -238,42 +231,43 @@ class FusedUpdate:
         excess = norm / divisor / self.optimizer.global_clipnorm
         return excess.clamp(min=1.0) * divisor
 
-    def _spread(self, variable, gradient, touched: list) -> torch.Tensor:
-        """Lay a sparse gradient out in a table that is zero everywhere else.
-
-        The table and its rows are noted before anything is written.
-
-        The table is kept, and only its touched rows are cleared after the update:
-        filling a new one would cost more than the rest of the embedding's step.
-        """
-        rows = gradient.indices()[0]
-        key = id(variable)
-        if key not in self._dense:
-            self._dense[key] = torch.zeros_like(variable.value)
-        table = self._dense[key]
-        touched.append((table, rows))
-        return table.index_copy_(0, rows, gradient.values())
-
     def _update_adam(self, members, rate, decay, epsilon, factor, count, skip) -> None:
+        """Update from all dense gradients at once, from sparse ones block by block."""
         optimizer = self.optimizer
-        index = [optimizer._get_variable_index(variable) for variable, _ in members]
-        torch._fused_adamw_(
-            [variable.value for variable, _ in members],
-            [gradient for _, gradient in members],
-            [optimizer._momentums[i].value for i in index],
-            [optimizer._velocities[i].value for i in index],
-            [],
-            [count] * len(members),
-            lr=rate,
-            beta1=optimizer.beta_1,
-            beta2=optimizer.beta_2,
-            weight_decay=decay,
-            eps=epsilon,
-            amsgrad=False,
-            maximize=False,
-            grad_scale=factor,
-            found_inf=skip,
-        )
+
+        def update(weights, gradients, momentums, velocities):
+            torch._fused_adamw_(
+                weights,
+                gradients,
+                momentums,
+                velocities,
+                [],
+                [count] * len(weights),
+                lr=rate,
+                beta1=optimizer.beta_1,
+                beta2=optimizer.beta_2,
+                weight_decay=decay,
+                eps=epsilon,
+                amsgrad=False,
+                maximize=False,
+                grad_scale=factor,
+                found_inf=skip,
+            )
+
+        dense = []
+        for variable, gradient in members:
+            index = optimizer._get_variable_index(variable)
+            momentum = optimizer._momentums[index].value
+            velocity = optimizer._velocities[index].value
+            if not gradient.is_sparse:
+                dense.append((variable.value, gradient, momentum, velocity))
+                continue
+            tensors = variable.value, momentum, velocity
+            for rows, block in _lay_out(gradient):
+                weight, first, second = (tensor[rows] for tensor in tensors)
+                update([weight], [block], [first], [second])
+        if dense:
+            update(*map(list, zip(*dense, strict=True)))
 
     def _update_sgd(self, members, rate, decay, factor, skip) -> None:
         optimizer = self.optimizer
@@ -283,7 +277,8 @@ class FusedUpdate:
         velocities = [optimizer.momentums[i].value for i in index if momentum]
         changed = [*weights, *velocities] if skip is not None else []
         before = [one.clone() for one in changed]
-        updates = torch._foreach_div([gradient for _, gradient in members], factor)
+        gradients = [g.to_dense() if g.is_sparse else g for _, g in members]
+        updates = torch._foreach_div(gradients, factor)
         torch._foreach_mul_(updates, -rate)
         if decay:
             torch._foreach_mul_(weights, 1 - rate * decay)
@@ -297,3 +292,27 @@ class FusedUpdate:
         torch._foreach_add_(weights, updates)
         for one, kept in zip(changed, before, strict=True):
             one.copy_(torch.where(skip != 0, kept, one))
+
+
+def _lay_out(gradient: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Lay a sparse gradient out block by block.
+
+    Args:
+        gradient: (num_rows, width), coalesced.
+
+    Yields:
+        Rows, and their gradient: zero where there is none. It is overwritten when the
+        next rows are asked for.
+    """
+    indices, values = gradient.indices()[0], gradient.values()
+    num_rows, width = gradient.shape
+    size = max(1, _BLOCK_VALUES // width)
+    stops = [*range(size, num_rows, size), num_rows]
+    ends = torch.searchsorted(indices, torch.tensor(stops)).tolist()
+    memory = values.new_zeros(min(size, num_rows), width)
+    start = begin = 0
+    for stop, end in zip(stops, ends, strict=True):
+        block, touched = memory[: stop - start], indices[begin:end] - start
+        yield slice(start, stop), block.index_copy_(0, touched, values[begin:end])
+        block.index_fill_(0, touched, 0.0)
+        start, begin = stop, end
