@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +28,8 @@ from kbert.commands.main import main
 from kbert.exporting import card, comparison, hugging_face
 from kbert.models import pool
 from kbert.presets import PresetError
+from kbert.tasks.answer_data import Gold, Questions
+from kbert.tasks.tag_data import Sentences
 
 FAMILIES = ("bert", "distil_bert", "roberta")
 QUICK = [("bert", "mean"), ("bert", "pooler"), ("distil_bert", "mean")]
@@ -440,12 +443,69 @@ def test_int8_of_several_labels_is_compared_label_by_label(tmp_path, monkeypatch
     exact = np.array([[0.9, 0.4, 0.8], [0.1, 0.7, 0.8]], np.float32)
     rounded = np.array([[0.8, 0.6, 0.7], [0.3, 0.7, 0.95]], np.float32)  # 3 of 6 move
     monkeypatch.setattr(model, "predict", lambda texts: exact)
-    monkeypatch.setattr(comparison, "predict_onnx", lambda *arguments: rounded)
+    exported = SimpleNamespace(predict=lambda texts: rounded)
+    monkeypatch.setattr(comparison, "ExportedModel", lambda *arguments: exported)
     said = comparison.describe_change(tmp_path, model, TEXTS[:2])
     assert said.endswith("; 50.0 % of the labels stay the same.")
     model.metadata = {}
     said = comparison.describe_change(tmp_path, model, TEXTS[:2])
     assert said.endswith("; 83.3 % of the labels stay the same.")
+
+
+TAGGED = Sentences(
+    words=[["the", "film", "was", "good"], ["a", "dull", "story"], ["so", "poor"]],
+    tags=[["O", "B-X", "O", "O"], ["O", "O", "B-X"], ["O", "B-Y"]],
+    rows=np.arange(3),
+    groups=np.arange(3),
+    name="here",
+)
+ASKED = Questions(
+    questions=["was the film good ?", "the plot ?"],
+    contexts=["the film was good", "a dull story , and so poor"],
+    answers=[[Gold("good", 13)], [Gold("a dull story", 0)]],
+    ids=["a", "b"],
+    rows=np.arange(2),
+    groups=np.arange(2),
+    name="here",
+)
+
+
+@pytest.mark.parametrize(
+    ("task", "part", "plain", "said"),
+    [
+        ("tag", TAGGED, TAGGED.words, "of 3 rows get the same tags, and the f1 goes"),
+        (
+            "answer",
+            ASKED,
+            list(zip(ASKED.questions, ASKED.contexts, strict=True)),
+            "of 2 rows get the same answer, and the exact match goes from ",
+        ),
+    ],
+)
+def test_int8_of_words_and_answers(task, part, plain, said, tmp_path):
+    pytest.importorskip("onnxruntime")
+    model = build_task(task)
+    if task == "tag":
+        model.label_names = ("O", "B-X", "I-X", "B-Y", "I-Y")
+    folder = kbert.export(model, "onnx", tmp_path / "a", int8=True, examples=part)
+    sentence = comparison.describe_change(folder, model, part)
+    assert said in sentence and sentence in (folder / "README.md").read_text("utf-8")
+    exact = kbert.export(model, "onnx", tmp_path / "b")
+    found = comparison.describe_change(exact, model, part)
+    assert found.startswith("In 8 bits, 100.0 % ")
+    before, after = re.findall(r"\d\.\d{4}", found)
+    assert before == after
+    unlabelled = comparison.describe_change(exact, model, plain)
+    assert unlabelled == found.split(", and ")[0] + "."
+
+
+@pytest.mark.parametrize("task", ["tag", "answer"])
+def test_the_held_out_rows_of_words_and_answers_are_found(task, tmp_path):
+    row = {"tag": "a b,O O", "answer": "a ?,b c,b"}[task]
+    header = {"tag": "text,true_label", "answer": "text,text_pair,true_label"}[task]
+    (tmp_path / "predictions.csv").write_text(f"{header}\n{row}\n", "utf-8")
+    expected = {"tag": [["a", "b"]], "answer": [("a ?", "b c")]}[task]
+    assert comparison.find_examples(tmp_path, task) == expected
 
 
 def test_int8_of_a_run_is_measured_on_its_held_out_rows(tmp_path, caplog):

@@ -8,14 +8,14 @@ import numpy as np
 
 from kbert.data.csv_rows import read_csv_rows
 from kbert.data.values import mark_labels
-from kbert.exporting.onnx_folder import predict_onnx
+from kbert.exporting.onnx_folder import ExportedModel
 from kbert.models import Model
 from kbert.rows import TextRows, read_rows
 from kbert.tasks import find_task
 
 _MOST_ROWS = 1000
 _PREDICTIONS = "predictions.csv"
-_TASKS = (None, "classify", "multilabel", "regress")
+_TOKEN_TASKS = ("tag", "answer")
 
 
 def describe_change(folder: Path, model: Model, examples: Any) -> str:
@@ -25,7 +25,8 @@ def describe_change(folder: Path, model: Model, examples: Any) -> str:
         folder: what `write_onnx` wrote.
         model: exact.
         examples: what `Model.predict` or `Model.evaluate` takes: texts, pairs, a split,
-            or (texts, labels); the first 1000 count.
+            or (texts, labels); of words and answers what the task reads or predicts.
+            The first 1000 count.
 
     Returns:
         A sentence, with the accuracy before and after where there are labels.
@@ -35,16 +36,14 @@ def describe_change(folder: Path, model: Model, examples: Any) -> str:
             "What rounding to 8 bits changes was not measured: pass examples "
             "(--examples), labelled ones for the accuracy."
         )
-    if model.task not in _TASKS:
-        return (
-            "What rounding to 8 bits changes is measured for labels and scores of "
-            f"texts, not for the task {model.task!r}."
-        )
+    exported = ExportedModel(folder, model)
+    if model.task in _TOKEN_TASKS:
+        return _compare_tokens(examples[:_MOST_ROWS], model, exported)
     rows = _read_examples(examples).take(slice(_MOST_ROWS))
     texts, pairs = rows.read(np.arange(len(rows)))
     inputs: Any = texts if pairs is None else list(zip(texts, pairs, strict=True))
     exact = model.predict(inputs)
-    rounded = predict_onnx(folder, model, inputs)
+    rounded = exported.predict(inputs)
     if exact.shape[-1] == 1 and rounded.shape[-1] == 2:  # a sigmoid became a softmax
         rounded = rounded[:, 1:]
     difference = np.abs(rounded - exact)
@@ -61,14 +60,37 @@ def describe_change(folder: Path, model: Model, examples: Any) -> str:
     return sentence + _compare_accuracy(rows, model, chosen, others) + "."
 
 
-def find_examples(run: Path) -> Any:
+def _compare_tokens(part: Any, model: Model, exported: ExportedModel) -> str:
+    """Say how many rows get the same tags or answer, and what becomes of the figure."""
+    task = find_task(str(model.task))
+    both: Any = (model, exported)
+    predictions = [task.predict(one, part) for one in both]
+    tables = [task.tabulate(model, part, one) for one in predictions]
+    name = next(iter(tables[0]))
+    pairs = zip(*(table[name] for table in tables), strict=True)
+    share = float(np.mean([one == other for one, other in pairs]))
+    sentence = f"In 8 bits, {100 * share:.1f} % of {len(part)} rows get the same {name}"
+    names = model.label_names or ()
+    if isinstance(part, list) or not task.name_labels(part, names):
+        return sentence + "."
+    figure = task.headlines[0]
+    before, after = (task.measure(part, one, names)[figure] for one in predictions)
+    return (
+        f"{sentence}, and the {figure.replace('_', ' ')} goes from "
+        f"{before['value']:.4f} to {after['value']:.4f}."
+    )
+
+
+def find_examples(run: Path, task: str | None) -> Any:
     """Return the texts and labels that a run kept of its held-out part.
 
     Args:
         run: its folder.
+        task: of its model.
 
     Returns:
-        (texts or pairs, label names), or `None`: it kept none.
+        (texts or pairs, label names), of words and answers what is predicted alone;
+        `None`: it kept none.
     """
     file = run / _PREDICTIONS
     if not file.is_file():
@@ -77,10 +99,12 @@ def find_examples(run: Path) -> Any:
     if not rows or "text" not in rows[0] or "true_label" not in rows[0]:
         return None
     texts: Any = [row["text"] for row in rows]
+    if task == "tag":
+        return [text.split(" ") for text in texts]
     if "text_pair" in rows[0]:
         pairs = [row["text_pair"] for row in rows]
         texts = list(zip(texts, pairs, strict=True))
-    return texts, [row["true_label"] for row in rows]
+    return texts if task == "answer" else (texts, [row["true_label"] for row in rows])
 
 
 def _read_examples(examples: Any) -> TextRows:

@@ -97,7 +97,7 @@ def write_export(
     model = model if isinstance(model, Model) else load_model(model, compile=False)
     _check_model(model, format)
     if run is not None and int8 and examples is None:
-        examples = find_examples(run)
+        examples = find_examples(run, model.task)
     write: Any = {
         "huggingface": write_hugging_face,
         "onnx": partial(write_onnx, int8=int8),

@@ -1,6 +1,7 @@
 """A folder with an ONNX model, its tokenizer and its labels."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,31 +89,49 @@ def _quantize(file: Path) -> None:
         exact.unlink()
 
 
-def predict_onnx(folder: Path, model: Model, texts: Any, batch_size: int = 32) -> Any:
-    """Predict texts with an exported model, to compare.
+class ExportedModel:
+    """An exported model in place of the one that it came from, to compare them.
 
     Args:
         folder: what `write_onnx` wrote.
-        model: whose preprocessor to use.
-        texts: strings or pairs of strings.
-        batch_size: texts a batch.
-
-    Returns:
-        Probabilities, or scores, float32, a row a text.
+        model: whose text handling, labels and settings to use.
     """
-    import onnxruntime
 
-    assert model.preprocessor is not None
-    session = onnxruntime.InferenceSession(
-        str(folder / MODEL_FILE), providers=["CPUExecutionProvider"]
-    )
-    name = session.get_outputs()[-1].name
-    rows = []
-    for start in range(0, len(texts), batch_size):
-        batch = texts[start : start + batch_size]
-        pairs = zip(*batch, strict=True) if not isinstance(batch[0], str) else [batch]
-        encoded = model.preprocessor.encode(*map(list, pairs))
-        arrays = encoded.pad()
+    def __init__(self, folder: Path, model: Model):
+        import onnxruntime
+
+        self.preprocessor, self.label_names = model.preprocessor, model.label_names
+        self.metadata = model.metadata
+        self._session = onnxruntime.InferenceSession(
+            str(folder / MODEL_FILE), providers=["CPUExecutionProvider"]
+        )
+        self._names = [one.name for one in self._session.get_outputs()]
+
+    def predict(self, texts: Any, batch_size: int = 32) -> np.ndarray:
+        """Return probabilities, or scores, float32, a row a text or pair of texts."""
+        assert self.preprocessor is not None
+        rows = []
+        for start in range(0, len(texts), batch_size):
+            batch = texts[start : start + batch_size]
+            pairs = (
+                zip(*batch, strict=True) if not isinstance(batch[0], str) else [batch]
+            )
+            encoded = self.preprocessor.encode(*map(list, pairs))
+            rows.append(self.predict_on_batch(encoded.pad()))
+        return np.concatenate(rows)
+
+    def predict_on_batch(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return what the model that it came from returns for a padded batch.
+
+        Args:
+            arrays: `token_ids`, `padding_mask` and perhaps `segment_ids`, int (batch,
+                length).
+        """
         inputs = {INPUT_NAMES[k]: v.astype(np.int64) for k, v in arrays.items()}
-        rows.append(session.run([name], inputs)[0])
-    return np.concatenate(rows)
+        outputs = self._session.run(self._names, inputs)
+        if len(outputs) == 1 or self._names[-1] == "probabilities":
+            return outputs[-1]
+        logits = np.stack(outputs, axis=1)  # of the first and the last token
+        logits[~(arrays["padding_mask"] == 1)[:, None].repeat(2, axis=1)] = -np.inf
+        powers = np.exp(logits - logits.max(-1, keepdims=True))
+        return powers / powers.sum(-1, keepdims=True)
