@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import kbert
-from kbert.exporting.onnx_folder import predict_onnx
+from kbert.exporting.onnx_folder import ExportedModel
 
 pytestmark = pytest.mark.slow
 
@@ -43,5 +43,5 @@ def test_transformers_gives_the_probabilities_of_real_texts(model, texts, tmp_pa
 def test_onnxruntime_gives_the_probabilities_of_real_texts(model, texts, tmp_path):
     pytest.importorskip("onnxruntime")
     folder = kbert.export(model, "onnx", tmp_path / "out")
-    found = predict_onnx(folder, model, texts)
+    found = ExportedModel(folder, model).predict(texts)
     np.testing.assert_allclose(found, model.predict(texts), atol=1e-4)

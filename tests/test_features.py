@@ -158,11 +158,15 @@ def test_features_over_the_budget_go_to_a_file_and_train_the_same(monkeypatch):
     tiny.assert_same_weights(*heads)
 
 
-def test_unfreezing_in_the_middle_is_one_sentence():
+@pytest.mark.parametrize("what", ["weights", "dropout"])
+def test_unfreezing_in_the_middle_is_one_sentence(what):
     model = build_frozen()
 
     def unfreeze(epoch, logs):
-        kbert.unfreeze(model)
+        if what == "weights":
+            kbert.unfreeze(model)
+        else:
+            model.backbone.frozen_dropout = True
 
     callback = keras.callbacks.LambdaCallback(on_epoch_begin=unfreeze)
     with pytest.raises(RuntimeError, match="unfrozen while fit trains the head"):

@@ -56,6 +56,8 @@ def run(flags: Flags) -> None:
 
 def _read_examples(flags: Flags) -> Any:
     """Read labelled texts as the run's own were, or by the columns that are named."""
+    from kbert.exporting.comparison import TOKEN_TASKS
+
     reading = flags.layout.to_reading()
     if Path(flags.run).is_dir():
         from kbert.runs import load_run
@@ -66,7 +68,19 @@ def _read_examples(flags: Flags) -> Any:
         )
         return run.task.read(request)
     from kbert.data import load_split
+    from kbert.models import load_model
+    from kbert.tasks import Request, find_task
 
+    model = load_model(flags.run, compile=False)
+    if model.task in TOKEN_TASKS:
+        request = Request(
+            source=flags.examples,
+            text=flags.text,
+            label=flags.label,
+            label_names=model.label_names,
+            reading=reading,
+        )
+        return find_task(model.task).read(request)
     return load_split(
         flags.examples, text=flags.text or "text", label=flags.label, **reading
     )

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 
@@ -107,24 +106,22 @@ class Backbone(keras.Model):
     @property
     def runs_packed(self) -> bool:
         """Whether the packed encoder can stand in for the Keras layers."""
-        return self._device.type in ("cpu", "cuda") and not any(
+        return self.device.type in ("cpu", "cuda") and not any(
             getattr(layer, "lora_enabled", False)
             or getattr(layer, "quantization_mode", None)
             for layer in self._flatten_layers(include_self=False)
         )
 
-    @functools.cached_property
-    def _first_variable(self) -> keras.Variable:
-        return self.weights[0]  # collecting all of them takes a while
-
     @property
-    def _device(self) -> torch.device:
-        return self._first_variable.value.device
+    def device(self) -> torch.device:
+        """The device that the weights are on."""
+        # Of a weight that quantizing leaves alone; collecting all takes a while.
+        return self.embeddings_layer_norm.gamma.value.device
 
     @property
     def compute_precision(self) -> torch.dtype:
         """Dtype of the matrix products on the device the weights are on."""
-        return resolve_precision(self.precision, self._device, self._saved_precision)
+        return resolve_precision(self.precision, self.device, self._saved_precision)
 
     @contextlib.contextmanager
     def in_int8(self) -> Iterator[None]:
@@ -134,7 +131,7 @@ class Backbone(keras.Model):
             ValueError: the encoder is not on a CPU, or does not run packed.
             RuntimeError: this torch has no 8-bit products.
         """
-        device = self._device
+        device = self.device
         if device.type != "cpu" or not self.runs_packed:
             raise ValueError(
                 "quantize='int8' is for an encoder on a CPU whose layers are as they "

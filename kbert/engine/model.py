@@ -185,13 +185,10 @@ class EngineModel(keras.Model):
         """The encoders in the graph, each once."""
         return [layer for layer in self.layers if isinstance(layer, Backbone)]
 
-    @functools.cached_property
-    def _first_variable(self) -> keras.Variable:
-        return self.weights[0]  # collecting all of them takes a while
-
     @property
     def _device(self) -> torch.device:
-        return self._first_variable.value.device
+        backbones = self.backbones
+        return backbones[0].device if backbones else self.weights[0].value.device
 
     def make_train_function(self, force=False):
         """Build the training step and choose the update it ends with."""
@@ -355,6 +352,7 @@ class EngineModel(keras.Model):
     def _renew_update(self, variables: list[keras.Variable]) -> None:
         """Make the update that fits the optimizer and the weights that train now."""
         known = [id(one) for one in (self.optimizer, *variables)]
+        known += [backbone.frozen_dropout for backbone in self.backbones]
         if known == self._updated:
             return
         if self._head is not None:

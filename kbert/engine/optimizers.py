@@ -2,7 +2,8 @@
 
 Keras's own path takes one pass over memory for every term of an update. The fused path
 reads and writes a Keras optimizer's own variables, so that saving, resuming and
-callbacks see no difference, and does clipping, decay and update in one torch call.
+callbacks see no difference, and does clipping, decay and update in one torch call,
+for a table with a sparse gradient in one for every block of its rows.
 """
 
 from collections.abc import Iterator, Sequence

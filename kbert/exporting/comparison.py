@@ -1,5 +1,6 @@
 """What rounding to 8 bits changes, measured on texts."""
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from kbert.data.values import mark_labels
 from kbert.exporting.onnx_folder import ExportedModel
 from kbert.models import Model
 from kbert.rows import TextRows, read_rows
-from kbert.tasks import find_task
+from kbert.tasks import Request, Task, find_task
+from kbert.tasks.answer_data import Questions
+from kbert.tasks.tag_data import Sentences
 
 _MOST_ROWS = 1000
 _PREDICTIONS = "predictions.csv"
-_TOKEN_TASKS = ("tag", "answer")
+TOKEN_TASKS = ("tag", "answer")  # whose models say something of every token
 
 
 def describe_change(folder: Path, model: Model, examples: Any) -> str:
@@ -24,9 +27,7 @@ def describe_change(folder: Path, model: Model, examples: Any) -> str:
     Args:
         folder: what `write_onnx` wrote.
         model: exact.
-        examples: what `Model.predict` or `Model.evaluate` takes: texts, pairs, a split,
-            or (texts, labels); of words and answers what the task reads or predicts.
-            The first 1000 count.
+        examples: see `kbert.export`; the first 1000 count.
 
     Returns:
         A sentence, with the accuracy before and after where there are labels.
@@ -34,11 +35,12 @@ def describe_change(folder: Path, model: Model, examples: Any) -> str:
     if examples is None:
         return (
             "What rounding to 8 bits changes was not measured: pass examples "
-            "(--examples), labelled ones for the accuracy."
+            "(--examples), labelled ones for the figures."
         )
     exported = ExportedModel(folder, model)
-    if model.task in _TOKEN_TASKS:
-        return _compare_tokens(examples[:_MOST_ROWS], model, exported)
+    if model.task in TOKEN_TASKS:
+        part = _read_part(examples, find_task(str(model.task)), model)
+        return _compare_tokens(part[:_MOST_ROWS], model, exported)
     rows = _read_examples(examples).take(slice(_MOST_ROWS))
     texts, pairs = rows.read(np.arange(len(rows)))
     inputs: Any = texts if pairs is None else list(zip(texts, pairs, strict=True))
@@ -66,14 +68,13 @@ def _compare_tokens(part: Any, model: Model, exported: ExportedModel) -> str:
     both: Any = (model, exported)
     predictions = [task.predict(one, part) for one in both]
     tables = [task.tabulate(model, part, one) for one in predictions]
-    name = next(iter(tables[0]))
+    name = next(iter(tables[0]))  # of the column with the tags or the answer
     pairs = zip(*(table[name] for table in tables), strict=True)
     share = float(np.mean([one == other for one, other in pairs]))
     sentence = f"In 8 bits, {100 * share:.1f} % of {len(part)} rows get the same {name}"
-    names = model.label_names or ()
-    if isinstance(part, list) or not task.name_labels(part, names):
+    if isinstance(part, list) or part.labels is None:
         return sentence + "."
-    figure = task.headlines[0]
+    names, figure = model.label_names or (), task.headlines[0]
     before, after = (task.measure(part, one, names)[figure] for one in predictions)
     return (
         f"{sentence}, and the {figure.replace('_', ' ')} goes from "
@@ -105,6 +106,18 @@ def find_examples(run: Path, task: str | None) -> Any:
         pairs = [row["text_pair"] for row in rows]
         texts = list(zip(texts, pairs, strict=True))
     return texts if task == "answer" else (texts, [row["true_label"] for row in rows])
+
+
+def _read_part(examples: Any, task: Task, model: Model) -> Any:
+    """Return labelled rows as the task has them, or a list of what it predicts."""
+    if isinstance(examples, Sentences):
+        examples = replace(examples, label_names=tuple(model.label_names or ()))
+    elif not isinstance(examples, list | Questions):
+        request = Request(source=examples, label_names=model.label_names)
+        examples = task.read(request)
+    if len(examples) == 0:
+        raise ValueError("there are no examples; pass at least one, or leave them out.")
+    return examples
 
 
 def _read_examples(examples: Any) -> TextRows:

@@ -50,8 +50,10 @@ def export(
         format: one of the four.
         out: folder to write, whole or not at all.
         int8: round the products of `onnx` to 8 bits, and say what that changes.
-        examples: texts, pairs, a split or (texts, labels) to measure that on; `None`
-            takes the held-out rows of the run folder.
+        examples: texts, pairs, a split or (texts, labels) to measure that on; for
+            tags and answers a list of what the model predicts, or labelled rows that
+            its task reads, such as a file. `None` takes the held-out rows of the run
+            folder.
         overwrite: replace a folder that holds something.
 
     Returns:

@@ -123,6 +123,8 @@ class ExportedModel:
     def predict_on_batch(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return what the model that it came from returns for a padded batch.
 
+        Of two classes behind a sigmoid it is the probability of each.
+
         Args:
             arrays: `token_ids`, `padding_mask` and perhaps `segment_ids`, int (batch,
                 length).
