@@ -541,11 +541,18 @@ def test_int8_examples_of_words_may_be_what_the_task_reads(tmp_path):
 
 @pytest.mark.parametrize("task", ["tag", "answer"])
 def test_the_held_out_rows_of_words_and_answers_are_found(task, tmp_path):
-    row = {"tag": "a b,O O", "answer": "a ?,b c,b"}[task]
+    row = {"tag": "a b,O B-X", "answer": "a ?,b c,b"}[task]
     header = {"tag": "text,true_label", "answer": "text,text_pair,true_label"}[task]
     (tmp_path / "predictions.csv").write_text(f"{header}\n{row}\n", "utf-8")
-    expected = {"tag": [["a", "b"]], "answer": [("a ?", "b c")]}[task]
+    tagged = [["a", "b"]], [["O", "B-X"]]
+    expected = {"tag": tagged, "answer": [("a ?", "b c")]}[task]
     assert comparison.find_examples(tmp_path, task) == expected
+
+
+def test_held_out_words_that_cannot_be_told_apart_have_no_tags(tmp_path):
+    lines = "text,true_label\nNew York is,B-X O\n"  # "New York" is one word
+    (tmp_path / "predictions.csv").write_text(lines, "utf-8")
+    assert comparison.find_examples(tmp_path, "tag") == [["New", "York", "is"]]
 
 
 def test_int8_of_a_run_is_measured_on_its_held_out_rows(tmp_path, caplog):

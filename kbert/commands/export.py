@@ -35,9 +35,12 @@ def run(flags: Flags) -> None:
     from kbert.exporting.export import write_export
 
     out = Path(flags.out)
-    examples = None if flags.examples is None else _read_examples(flags)
+    source: Any = flags.run
+    examples = None
+    if flags.examples is not None:
+        source, examples = _read_examples(flags)
     notes = write_export(
-        flags.run,
+        source,
         flags.format,
         out,
         int8=flags.int8,
@@ -54,10 +57,8 @@ def run(flags: Flags) -> None:
     print(f"Wrote {out} ({flags.format}, {size / 1e6:.1f} MB): {listed}")
 
 
-def _read_examples(flags: Flags) -> Any:
-    """Read labelled texts as the run's own were, or by the columns that are named."""
-    from kbert.exporting.comparison import TOKEN_TASKS
-
+def _read_examples(flags: Flags) -> tuple[Any, Any]:
+    """Return what to export, and labelled texts: as the run's own were, or as named."""
     reading = flags.layout.to_reading()
     if Path(flags.run).is_dir():
         from kbert.runs import load_run
@@ -66,8 +67,9 @@ def _read_examples(flags: Flags) -> Any:
         request = run.request(
             flags.examples, text=flags.text, label=flags.label, reading=reading
         )
-        return run.task.read(request)
+        return flags.run, run.task.read(request)
     from kbert.data import load_split
+    from kbert.exporting.comparison import TOKEN_TASKS
     from kbert.models import load_model
     from kbert.tasks import Request, find_task
 
@@ -80,7 +82,7 @@ def _read_examples(flags: Flags) -> Any:
             label_names=model.label_names,
             reading=reading,
         )
-        return find_task(model.task).read(request)
-    return load_split(
+        return model, find_task(model.task).read(request)
+    return model, load_split(
         flags.examples, text=flags.text or "text", label=flags.label, **reading
     )

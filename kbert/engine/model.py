@@ -46,7 +46,7 @@ class EngineModel(keras.Model):
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         self._reads = find_reads(self)
         self._update: FusedUpdate | None = None
-        self._updated: list[int] | None = None  # ids of what it is for
+        self._updated: list[int] | None = None  # what it is for
         self._recovery = MemoryRecovery()
         self._tolerates_nan = False
         self._in_train_step = False

@@ -16,8 +16,8 @@ from kbert.engine.transfer import Mirror, follow
 
 # So many updates that no bias is left to correct.
 _ENDLESS = 1e9
-# Of a sparse gradient that are laid out at once: they stay in the cache, where a whole
-# table would go through memory, most of it zeros.
+# Of a sparse gradient that are laid out at once: the whole would be as large as the
+# table, nearly all zeros.
 _BLOCK_VALUES = 2**20
 
 

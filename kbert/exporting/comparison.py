@@ -90,7 +90,7 @@ def find_examples(run: Path, task: str | None) -> Any:
         task: of its model.
 
     Returns:
-        (texts or pairs, label names), of words and answers what is predicted alone;
+        (texts or pairs, label names), (words, tags), of answers the pairs alone;
         `None`: it kept none.
     """
     file = run / _PREDICTIONS
@@ -101,7 +101,10 @@ def find_examples(run: Path, task: str | None) -> Any:
         return None
     texts: Any = [row["text"] for row in rows]
     if task == "tag":
-        return [text.split(" ") for text in texts]
+        words = [text.split(" ") for text in texts]
+        tags = [row["true_label"].split(" ") for row in rows]
+        fits = all(len(one) == len(own) for one, own in zip(words, tags, strict=True))
+        return (words, tags) if fits else words  # a word may hold a blank
     if "text_pair" in rows[0]:
         pairs = [row["text_pair"] for row in rows]
         texts = list(zip(texts, pairs, strict=True))

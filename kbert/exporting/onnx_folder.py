@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from kbert.exporting.folder import write_json
 from kbert.exporting.head import read_parts
@@ -133,7 +134,6 @@ class ExportedModel:
         outputs = self._session.run(self._names, inputs)
         if len(outputs) == 1 or self._names[-1] == "probabilities":
             return outputs[-1]
-        logits = np.stack(outputs, axis=1)  # of the first and the last token
-        logits[~(arrays["padding_mask"] == 1)[:, None].repeat(2, axis=1)] = -np.inf
-        powers = np.exp(logits - logits.max(-1, keepdims=True))
-        return powers / powers.sum(-1, keepdims=True)
+        is_token = torch.from_numpy(arrays["padding_mask"] == 1)[:, None]
+        logits = torch.from_numpy(np.stack(outputs, axis=1))  # of first and last tokens
+        return logits.masked_fill(~is_token, -torch.inf).softmax(-1).numpy()
