@@ -204,7 +204,7 @@ def build_optimizer(training: Training, num_rows: int):
     )
 
 
-def _build_callbacks(training: Training) -> list:
+def _build_callbacks(training: Training, num_rows: int) -> list:
     """Return what keeps the best epoch and stops in time."""
     import keras
 
@@ -212,7 +212,7 @@ def _build_callbacks(training: Training) -> list:
         return []
     patience = training.patience or training.epochs
     if training.keep == "classify":
-        return [KeepBest(find_task(training.keep), patience)]
+        return [KeepBest(find_task(training.keep), patience, num_rows)]
     mode = "min" if training.keep == "val_loss" else "max"
     return [
         keras.callbacks.EarlyStopping(
@@ -260,7 +260,7 @@ def train(material: Material, training: Training, seed: int, precision: str) -> 
         validation_data=parts["val"],
         batch_size=training.batch_size,
         epochs=training.epochs,
-        callbacks=_build_callbacks(training),
+        callbacks=_build_callbacks(training, len(material.validation)),
         class_weight=training.class_weight,
         verbose=0,
     ).history

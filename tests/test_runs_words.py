@@ -3,15 +3,19 @@
 import io
 import json
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 import tiny
+from hypothesis import given
+from hypothesis import strategies as st
 
 import kbert
 from kbert.commands.main import main
-from kbert.runs.best_epoch import KeepBest, rank_epoch
+from kbert.runs.best_epoch import KeepBest, choose_epoch, rank_epoch
+from kbert.runs.outcome import find_kept_epoch
 from kbert.tasks import Request, find_task
 from kbert.tasks.answer import Answer
 
@@ -157,17 +161,63 @@ def test_eight_bits_reach_every_task_and_say_what_they_change(runs, tmp_path, ca
         runs["tag"].predict(TEXTS[:3], quantise="int8")
 
 
-def test_of_equally_accurate_epochs_that_with_the_least_loss_is_kept():
+def log_epochs(*pairs):
+    return [{"val_accuracy": a, "val_loss": b} for a, b in pairs]
+
+
+def test_of_epochs_that_few_rows_cannot_tell_apart_the_last_is_kept():
     task = find_task("classify")
-    epochs = [(0.5, 0.7), (0.8, 0.6), (0.8, 0.5), (0.8, 0.9), (0.7, 0.1)]
-    logs = [{"val_accuracy": a, "val_loss": b} for a, b in epochs]
+    logs = log_epochs((0.5, 0.7), (0.8, 0.6), (0.82, 0.5), (0.79, 0.9), (0.7, 0.9))
+    # one standard error: .050 on 60 rows, .005 on 6,000
+    assert choose_epoch(task, logs, 60) == 3
+    assert choose_epoch(task, logs, 6_000) == 2
+    # all right on ten rows: one wrong of ten is no worse
+    assert choose_epoch(task, log_epochs((1.0, 0.1), (0.9, 0.2)), 10) == 1
+    lost = log_epochs((float("nan"), 1.0), (float("nan"), float("nan")))
+    assert choose_epoch(task, lost, 10) == 0
+    plan = SimpleNamespace(task=task, splits=SimpleNamespace(validation=range(60)))
+    numbered = [{"epoch": i, **one} for i, one in enumerate(logs, 1)]
+    epoch, reason = find_kept_epoch(plan, numbered)
+    assert epoch == 4 and "60 validation rows cannot tell from the best" in reason
+    assert find_kept_epoch(plan, numbered[:3]) == (3, "")
+    # no share of the texts: the best it is
+    losses = [{"val_loss": loss} for loss in (0.5, 0.3, 0.31)]
+    assert choose_epoch(find_task("regress"), losses, 10) == 1
+
+
+@given(
+    shares=st.lists(st.integers(0, 30), min_size=1, max_size=12),
+    losses=st.lists(st.floats(0, 5), min_size=12, max_size=12),
+)
+def test_the_epoch_kept_while_training_is_the_one_that_its_history_gives(
+    shares, losses
+):
+    task = find_task("classify")
+    logs = log_epochs(
+        *((share / 30, loss) for share, loss in zip(shares, losses, strict=False))
+    )
+    held = SimpleNamespace(get_weights=lambda: kept["now"], stop_training=False)
+    kept = {}
+    held.set_weights = lambda weights: kept.update(end=weights)
+    keeper = KeepBest(task, patience=99, num_rows=30)
+    keeper.set_model(held)
+    for number, one in enumerate(logs):
+        kept["now"] = [number]
+        keeper.on_epoch_end(number, one)
+    keeper.on_train_end()
+    assert kept["end"] == [choose_epoch(task, logs, 30)]
+
+
+def test_training_stops_when_no_better_epoch_comes():
+    task = find_task("classify")
+    logs = log_epochs((0.5, 0.7), (0.8, 0.6), (0.8, 0.5), (0.8, 0.9), (0.7, 0.1))
     ranks = [rank_epoch(task, one) for one in logs]
     assert ranks.index(max(ranks)) == 2
     assert rank_epoch(task, {"val_accuracy": float("nan")}) < min(ranks)
     score = find_task("regress")
     assert rank_epoch(score, {"val_loss": 1}) > rank_epoch(score, {"val_loss": 2})
     model = tiny.build_model()
-    keeper = KeepBest(task, patience=2)
+    keeper = KeepBest(task, patience=2, num_rows=100)
     keeper.set_model(model)
     head = model.layers[-1]
     kernel, bias = head.get_weights()
@@ -179,4 +229,4 @@ def test_of_equally_accurate_epochs_that_with_the_least_loss_is_kept():
             break
     assert number == 4
     keeper.on_train_end()
-    assert (head.get_weights()[1] == 2).all()
+    assert (head.get_weights()[1] == 3).all()  # no worse than 2, by 100 rows

@@ -63,6 +63,7 @@ class Run:
         lengths: int (m,), tokens of the texts before truncation; for the histogram.
         split: name of the part that was measured.
         kept_epoch: epoch whose weights were kept, from 1; `None`: unknown.
+        kept_reason: why it was kept though another has a better figure, or nothing.
         checks: what is wrong with the data, a mapping a finding: `kind`, `count`,
             `rows` (numbers, or mappings with `row` and `source`) and `advice`, perhaps
             `sentence` and `examples` (mappings with `part`, `row`, `text` and
@@ -96,6 +97,7 @@ class Run:
     lengths: np.ndarray | None = None
     split: str = "validation"
     kept_epoch: int | None = None
+    kept_reason: str = ""
     checks: Sequence[Mapping[str, Any]] | None = None
     trust: Trust | None = None
     environment: Mapping[str, Any] = field(default_factory=describe_environment)

@@ -22,7 +22,7 @@ _COUNTED_ROWS = 5000
 HELD_OUT, MOST_HELD_OUT = 0.15, 3000
 # Small data sets need many updates more than they need few passes (Mosbach et al.,
 # 2021; Zhang et al., 2021). Too many are no gift either: the rate falls over all of
-# them, and the best epoch then comes, or training stops, while it is still high.
+# them, and the kept epoch then comes, or training stops, while it is still high.
 _UPDATES, _LEAST_EPOCHS, _MOST_EPOCHS = 150, 3, 20
 _HEAD_UPDATES = 500  # a head alone starts from nothing, and its updates are cheap
 _LEAST_PATIENCE = 3  # few validation rows make one bad epoch likely

@@ -80,6 +80,7 @@ def _build_run(
     encoded = _encode(plan, model)
     data = report.describe_data(splits, encoded.truncation, max_length=max_length)
     options = task.find_options(model)
+    kept_epoch, kept_reason = find_kept_epoch(plan, epochs)
     lengths, counts = np.unique(encoded.full_lengths, return_counts=True)
     counted = zip(lengths.tolist(), counts.tolist(), strict=True)
     data[LENGTH_COUNTS] = {str(length): count for length, count in counted}
@@ -108,7 +109,8 @@ def _build_run(
         probabilities=predictions if task.pictures else None,
         lengths=encoded.full_lengths,
         split=plan.split,
-        kept_epoch=find_kept_epoch(plan, epochs),
+        kept_epoch=kept_epoch,
+        kept_reason=kept_reason,
     )
 
 
@@ -228,7 +230,7 @@ def describe_device(model: "Model") -> dict[str, Any]:
     return {**device, "precision": str(model.backbone.compute_precision).split(".")[-1]}
 
 
-def find_kept_epoch(plan: Plan, epochs: Sequence[Mapping[str, Any]]) -> int:
+def find_kept_epoch(plan: Plan, epochs: Sequence[Mapping[str, Any]]) -> tuple[int, str]:
     """Find the epoch whose weights the model has.
 
     Args:
@@ -236,13 +238,21 @@ def find_kept_epoch(plan: Plan, epochs: Sequence[Mapping[str, Any]]) -> int:
         epochs: a dict an epoch.
 
     Returns:
-        Its number, from 1.
+        Its number, from 1, and why that though another has a better figure.
     """
-    from kbert.runs.best_epoch import rank_epoch
+    from kbert.runs.best_epoch import choose_epoch, rank_epoch
 
-    if plan.splits.validation is None:
-        return len(epochs)
-    return max(epochs, key=lambda epoch: rank_epoch(plan.task, epoch))["epoch"]
+    task, validation = plan.task, plan.splits.validation
+    if validation is None:
+        return len(epochs), ""
+    chosen = epochs[choose_epoch(task, epochs, len(validation))]["epoch"]
+    best = max(epochs, key=lambda epoch: rank_epoch(task, epoch))["epoch"]
+    if chosen == best:
+        return chosen, ""
+    return chosen, (
+        f"of the epochs that {len(validation):,} validation rows cannot tell from the "
+        f"best, which is epoch {best}, the last"
+    )
 
 
 def write_command(plan: Plan) -> str:

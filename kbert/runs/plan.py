@@ -319,5 +319,5 @@ def _find_notices(plan: Plan) -> list[str]:
         ]
     return [
         "No labelled test rows were held out: the figures are those of the rows that "
-        "the best epoch was chosen with, and flatter the model a little."
+        "the epoch was chosen with, and flatter the model a little."
     ]

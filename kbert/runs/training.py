@@ -65,7 +65,7 @@ def train(
         text_pair: column of the second texts of pairs.
         task: `classify`, `multilabel`, `regress`, ...; `None`: guessed from the data.
         preset: see `kbert.load_preset`; `None`: the embedded encoder.
-        validation: share of the rows that choose the best epoch, or a source of its
+        validation: share of the rows that choose the epoch to keep, or a source of its
             own; `None`: 15 % of the rows, at most 3,000; 0: none.
         test: the same for the rows that the model is measured on.
         out: folder of the run, new or empty; `None`: `runs/<task>-<time>`.
@@ -271,7 +271,7 @@ def build_model(plan: Plan) -> "Model":
 
 
 def fit(plan: Plan, model: "Model", progress: "Progress") -> None:
-    """Compile a model, train it and keep its best epoch.
+    """Compile a model, train it and keep the epoch that validation chooses.
 
     Args:
         plan: what is trained.
@@ -284,7 +284,7 @@ def fit(plan: Plan, model: "Model", progress: "Progress") -> None:
     task, settings, validation = plan.task, plan.settings, plan.splits.validation
     callbacks: list[Any] = [progress]
     if validation is not None:
-        callbacks.append(KeepBest(task, settings.patience))
+        callbacks.append(KeepBest(task, settings.patience, len(validation)))
         validation = task.feed(model, validation, settings.batch_size, None)
     options = {} if plan.class_weight is None else {"class_weight": plan.class_weight}
     fed = task.feed(model, plan.splits.train, settings.batch_size, plan.request.seed)

@@ -23,6 +23,7 @@ class Classify(TableTask):
     kind = "classes"
     metric = "accuracy"
     mode = "max"
+    metric_is_share = True
     headlines = ("accuracy", "f1", "f1_macro", "roc_auc", "log_loss")
     pictures = ("reliability", "precision_recall")
     balances = True

@@ -83,6 +83,8 @@ class Task(ABC):
         metric: name of the figure that the best epoch is chosen by, as the logs of
             `fit` have it on validation data (without `val_`).
         mode: `max` or `min`: which of its values is the best.
+        metric_is_share: whether it is the share of the texts that are right, which so
+            many texts tell only so well.
         headlines: figures of `measure` that sum a model up, the most important first.
         pictures: plots of predictions that its reports have; `kbert.report` draws them.
         balances: whether labels are classes, which `class_weight` can balance.
@@ -100,6 +102,7 @@ class Task(ABC):
     words: ClassVar[str]
     metric: ClassVar[str]
     mode: ClassVar[str]
+    metric_is_share: ClassVar[bool] = False
     headlines: ClassVar[tuple[str, ...]] = ()
     pictures: ClassVar[tuple[str, ...]] = ()
     balances: ClassVar[bool] = False
