@@ -5,7 +5,9 @@ Run:    python -m benchmarks.own_data --sets stsb --seeds 3 --progress build/own
 Each set is given to `kbert.train` as a user would give it, with the embedded preset;
 task, columns, learning rate, length, batch size and epochs are the rules' own. A set's
 first figure is measured on rows that neither trained nor chose an epoch: its test part,
-or its validation part where the test labels are hidden (SST-2). `several` is made here:
+or its validation part where the test labels are hidden (SST-2). `phrases` takes other
+rows of SST-2's training file instead, most of which are parts of sentences, as those
+that it trains on are; the validation part has whole ones. `several` is made here:
 reviews of films (IMDb) and of goods (Amazon), each labelled by both what it is about
 and whether it praises. `squad` is SQuAD's development file cut 80:20 by article; the
 untrained model is measured beside it. A seed sets the split, the head, the order of the
@@ -29,6 +31,7 @@ from benchmarks.progress import Progress, digest_training_code
 from benchmarks.workloads import data_folder
 
 PRESET = "all_minilm_l6_v2_en"
+_SST2_ROWS = 2000
 _SEVERAL_ROWS = 1000  # of each of the two files, each class half
 
 
@@ -71,8 +74,20 @@ def _give_sst2(data: Path, scratch: Path) -> dict[str, Any]:
         "text": "sentence",
         "label": "label",
         "test": folder / "validation.csv",
-        "limit": 2000,
+        "limit": _SST2_ROWS,
     }
+
+
+def _give_phrases(data: Path, scratch: Path) -> dict[str, Any]:
+    import pandas as pd
+
+    rows = pd.read_csv(data / "sst2" / "train.csv", keep_default_na=False)
+    rows = rows.drop_duplicates("sentence").sample(frac=1, random_state=0)
+    half = len(rows) // 2
+    for name, part in (("train", rows[:half]), ("test", rows[half:])):
+        part.to_csv(scratch / f"{name}.csv", index=False)
+    given = {"text": "sentence", "label": "label", "limit": _SST2_ROWS}
+    return {"source": scratch / "train.csv", "test": scratch / "test.csv", **given}
 
 
 def _give_several(data: Path, scratch: Path) -> dict[str, Any]:
@@ -102,6 +117,7 @@ SETS = {
     "stsb": Set("regress", "pearson", 0.83, _give_stsb),
     "conll": Set("tag", "f1", 0.84, _give_conll),
     "sst2": Set("classify", "accuracy", 0.86, _give_sst2),
+    "phrases": Set("classify", "accuracy", 0.86, _give_phrases),
     "several": Set("multilabel", "f1_micro", None, _give_several),
     "squad": Set("answer", "exact_match", None, _give_squad, measures_untrained=True),
 }
