@@ -43,6 +43,22 @@ def runs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", TABLES)
+def test_an_evaluation_says_how_far_it_is(runs, tmp_path, name, monkeypatch, capfd):
+    path = tmp_path / "rows.csv"
+    pd.DataFrame(TABLES[name]).to_csv(path, index=False)
+    whole = kbert.evaluate(runs[name], path)
+    assert capfd.readouterr().err.count("rows predicted") == 0
+    monkeypatch.setattr("kbert.runs.evaluation._CHUNK_ROWS", 7)
+    monkeypatch.setattr("kbert.status_line._LOG_INTERVAL_SECONDS", 0.0)
+    figures, num = kbert.evaluate(runs[name], path), len(TEXTS)
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == -(-num // 7) and said[1].startswith(f"14 of {num} rows")
+    for figure in runs[name].task.headlines:
+        expected = pytest.approx(whole[figure]["value"], rel=1e-4, abs=1e-4)
+        assert figures[figure]["value"] == expected
+
+
+@pytest.mark.parametrize("name", TABLES)
 def test_a_run_holds_its_model_figures_and_predictions(runs, name):
     run = runs[name]
     assert run.task.name == name and run.split == "test"

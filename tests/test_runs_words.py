@@ -91,7 +91,10 @@ def test_both_tasks_are_guessed_trained_and_reported(runs):
     assert set(counts) == {"O", "B-LONG"} and counts["O"] > counts["B-LONG"] > 0
 
 
-def test_files_of_the_tasks_own_form_are_measured_and_predicted(runs, tmp_path):
+def test_files_of_the_tasks_own_form_are_measured_and_predicted(
+    runs, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("kbert.runs.evaluation._CHUNK_ROWS", 4)
     write_conll(tmp_path / "new.txt", TEXTS[:9])
     write_squad(tmp_path / "new.json", TEXTS[:9])
     for name, file in (("tag", "new.txt"), ("answer", "new.json")):

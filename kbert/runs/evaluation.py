@@ -2,13 +2,20 @@
 
 import logging
 import os
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from kbert.runs.prediction import say_predicted
 from kbert.runs.seen import describe_seen
 from kbert.runs.thresholds import find_options
 from kbert.runs.trained import Figures, TrainedRun, load_run
+from kbert.status_line import StatusLine
 
+_CHUNK_ROWS = 2048  # predicted before a word on how far it is
 _logger = logging.getLogger("kbert")
 
 
@@ -53,7 +60,7 @@ def evaluate(
         source, text=text, label=label, text_pair=text_pair, reading=reading
     )
     part = run.task.read(request)[:limit]
-    predictions = run.task.predict(run.model, part, batch_size=batch_size)
+    predictions = _predict(run, part, batch_size)
     options = find_options(run.task, run.model, threshold)
     metrics = run.task.measure(part, predictions, run.label_names, **options)
     name = Path(source).name if isinstance(source, str | os.PathLike) else "the data"
@@ -61,3 +68,18 @@ def evaluate(
     if seen is not None:
         _logger.warning("%s", seen)
     return Figures(metrics, run.task.headlines, name)
+
+
+def _predict(run: TrainedRun, part: Any, batch_size: int) -> Any:
+    """Predict a part, and say now and then how far it is."""
+    line, started, chunks = StatusLine(sys.stderr), time.perf_counter(), []
+    try:
+        for first in range(0, len(part), _CHUNK_ROWS):
+            chunk = part[first : first + _CHUNK_ROWS]
+            chunks.append(run.task.predict(run.model, chunk, batch_size=batch_size))
+            say_predicted(line, started, first + len(chunk), len(part))
+    finally:  # an error's sentence has a line of its own
+        line.clear()
+    if isinstance(chunks[0], np.ndarray):
+        return np.concatenate(chunks)
+    return [one for chunk in chunks for one in chunk]

@@ -226,13 +226,29 @@ def _predict_chunks(
             labels = added.get(label, ())
             written.label_counts.update(one for one in labels if isinstance(one, str))
             yield chunk, added
-            if is_shown and line.is_due():
-                rate = written.num_rows / (time.perf_counter() - started)
-                line.draw(f"{written.num_rows:,} rows predicted  {rate:,.0f} rows/s")
+            if is_shown:
+                say_predicted(line, started, written.num_rows)
     finally:  # an error's sentence has a line of its own
         line.clear()
     if not written.num_rows:
         raise ValueError(f"{table.path} holds no rows; there is nothing to predict.")
+
+
+def say_predicted(
+    line: StatusLine, started: float, num_rows: int, total: int | None = None
+) -> None:
+    """Say how far a prediction is, if the last word on it is old enough.
+
+    Args:
+        line: to draw.
+        started: `time.perf_counter` when it began.
+        num_rows: rows predicted.
+        total: rows there are, where that is known.
+    """
+    if line.is_due():
+        of = "" if total is None else f"of {total:,} "
+        rate = num_rows / (time.perf_counter() - started)
+        line.draw(f"{num_rows:,} {of}rows predicted  {rate:,.0f} rows/s")
 
 
 def _name_added(name: str, taken: Sequence[str]) -> str:
