@@ -222,6 +222,8 @@ def _guess(hint: Any, value: str) -> str:
     """Name the value that was probably meant, where they can be listed."""
     listed = [choice for choice in _choices(hint) if isinstance(choice, str)]
     nearest = difflib.get_close_matches(value, listed, n=1)
+    if not nearest and len(value) > 2:  # a part of a longer name is not close to it
+        nearest = [one for one in listed if value in one]
     return f" Did you mean {nearest[0]}?" if nearest else ""
 
 

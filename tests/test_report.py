@@ -527,11 +527,12 @@ def test_one_epoch_and_lengths_of_one_token_are_drawn():
 
 def test_a_report_says_why_an_epoch_was_kept_that_is_not_the_best():
     reason = {"kept_epoch": 1, "kept_reason": "of <60> rows, the last"}
-    run = make_run(**{**UNDRAWN, **reason})
+    epochs = {"history": [{"epoch": 1, "loss": 0.5}]}
+    run = make_run(**{**UNDRAWN, **epochs, **reason})
     page = Page(report.render_html(run))
     assert "epoch 1, whose weights were kept: of <60> rows, the last." in page.text
-    assert "epoch 1 were kept: of" in report.render_markdown(run)
-    assert "kept: " not in page_of(kept_epoch=1).text
+    assert "epoch 1 were kept: of &lt;60" in report.render_markdown(run)
+    assert "kept: " not in page_of(**epochs, kept_epoch=1).text
 
 
 def texts_of(svg: str) -> list[str]:

@@ -165,7 +165,7 @@ def inspect_parts(
         if out:
             part = _leave_out(part, np.any([found[kind] for kind in out], axis=0), drop)
         if part.row_labels is not None:
-            fix = 'fill it, or pass drop=("nulls",)'
+            fix = 'fill it, or remove the row (in Python drop=("nulls",) does)'
             where = describe_labels(part.source)
             check_no_null(part.row_labels, part.rows, where, fix)
         kept[name] = part

@@ -184,8 +184,6 @@ def _describe_missing(
     why = "not run yet"
     if not any(is_same_preset(preset, one) for one in presets):
         why = f"needs the weights of {preset}, which no recorded run had"
-    if variant.needs:
-        why = f"{why}; needs {variant.needs}"
     words = ["python", "-m", f"kbert.recipes.{experiment.name}"]
     if name != experiment.default:
         words += [f"--{experiment.flag}", name]

@@ -69,7 +69,7 @@ class Row:
             The values, in the order of the seeds.
         """
         found = [record["figures"].get(key) for record in self.records]
-        return [float(value) for value in found if isinstance(value, int | float)]
+        return [value for value in found if isinstance(value, int | float)]
 
     def spread(self, key: str) -> dict[str, Any]:
         """Sum a figure up.
@@ -161,12 +161,11 @@ class Row:
         first = self.records[0]
         if first["data"]["is_documented"]:
             return None
-        if not first["limit"]:
-            return f"other data: {first['data']['source']}"
         rows = first["data"]["rows"]["train"]
         documented = self.variant.settings.rows or self.experiment.num_rows or 0
-        of = f" of {documented:,}" if rows < documented else ""
-        return f"{rows:,}{of} training rows"
+        if first["limit"] and rows < documented:
+            return f"{rows:,} of {documented:,} training rows"
+        return f"other data: {first['data']['source']}, {rows:,} training rows"
 
     def _list_settings(self) -> dict[str, Any]:
         """Return the settings that are on, and the dropout, which is on as a rule."""
@@ -339,6 +338,7 @@ def describe(
         metrics=experiment.summary,
         rows=[row.to_json(place) for row in rows],
         lessons=learn(rows),
+        remarks=experiment.remarks,
         records=[record for row in rows for record in row.records],
         names=[row.label for row in rows for _ in row.records],
     )

@@ -84,11 +84,12 @@ class Settings:
             if getattr(self, one.name) != one.default
         }
 
-    def differences(self, other: "Settings") -> list[str]:
+    def differences(self, other: "Settings", whose: str = "documented") -> list[str]:
         """Name the settings that another has otherwise.
 
         Args:
             other: the documented ones.
+            whose: what to call them, where they are not.
 
         Returns:
             Such as `epochs is 3 (documented: 4)`.
@@ -98,7 +99,7 @@ class Settings:
             for f in fields(self)
         ]
         return [
-            f"{name.replace('_', ' ')} is {_show(mine)} (documented: {_show(theirs)})"
+            f"{name.replace('_', ' ')} is {_show(mine)} ({whose}: {_show(theirs)})"
             for name, mine, theirs in pairs
             if mine != theirs
         ]
@@ -147,7 +148,6 @@ class Variant:
         defects: sentences on what the source does wrong in this run alone.
         words: what sets it apart, in a few words.
         unlike: what the default does otherwise than the source, in a few words.
-        needs: what a run takes that is not everywhere at hand, in words.
     """
 
     settings: Settings
@@ -160,7 +160,6 @@ class Variant:
     defects: Sequence[str] = ()
     words: str = ""
     unlike: str = "the document's defects mended"
-    needs: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,8 @@ REMARKS = (
     "The document names neither the debugged stage's schedule nor how many batches "
     "make an update or how many views a prediction; a cosine, 2 and 5 are taken. So 16 "
     "texts make an update in both stages, and the refined one's larger batch is none.",
+    "Nor does it name the debugged stage's epochs; three are taken, as before, so that "
+    "its patience of two stops no run early and chooses the epoch that is kept.",
     "The document runs out of memory with batches of 16, on a GPU that it does not "
     "name.",
 )

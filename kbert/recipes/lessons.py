@@ -51,20 +51,23 @@ def _find_shared(differences: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _compare_with_document(row: "Row", shared: Sequence[str]) -> list[str]:
-    claims = [claim for claim in row.compare_claims() if claim["n"]]
+    """Say how many figures are as good; counts and times are neither good nor bad."""
+    measured = [claim for claim in row.compare_claims() if claim["n"]]
+    claims = [claim for claim in measured if claim["is_quality"]]
     if not claims:
         return []
     counts = {
         "within 1 sd": sum(claim["verdict"] == "within 1 sd" for claim in claims),
         "inside the range": sum(claim["verdict"] == "inside" for claim in claims),
         "equal": sum(claim["verdict"] == "equal" for claim in claims),
-        "above": sum(claim["verdict"].startswith("above") for claim in claims),
-        "below": sum(claim["verdict"].startswith("below") for claim in claims),
+        "better": sum(claim["is_better"] is True for claim in claims),
+        "worse": sum(claim["is_better"] is False for claim in claims),
     }
     stands = [f"{count} {word}" for word, count in counts.items() if count]
     sentence = (
         f"{_name(row)}: against {len(claims)} documented "
-        f"figure{'s' if len(claims) > 1 else ''}, measured is {', '.join(stands)}"
+        f"figure{'s' if len(claims) > 1 else ''} of quality, measured is "
+        f"{', '.join(stands)}"
     )
     if len(row.records) == 1:
         sentence += " (one seed, so there is no sd to judge by)"

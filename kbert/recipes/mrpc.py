@@ -106,7 +106,7 @@ EXPERIMENT = Experiment(
         **DOCUMENTED,
         "roberta": replace(NAMED, preset="roberta_base_en"),
         "distilbert": replace(NAMED, preset="distil_bert_base_en_uncased"),
-        "tuned": replace(NAMED, settings=TUNED, words="settings chosen on these rows"),
+        "tuned": replace(NAMED, settings=TUNED, words="kbert's own settings"),
     },
     load=load_pairs,
     train=train,

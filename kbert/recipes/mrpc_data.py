@@ -28,9 +28,11 @@ NOTICE = (
     "bundled sample of invented pairs is used: its figures say nothing about the "
     "documented ones. Name your copy with --data FOLDER."
 )
-PAD = "padded to 512 there; the document's machine is not named"
+PAD = "padded to 512 there, in batches of 8 or 16; the document's machine is not named"
 TIMED = f"{PAD}; validation after each epoch included here"
 REMARKS = (
+    "The variants' names are the document's: its learning_rate changes the batch alone "
+    "(8 to 16), its batch_size the rate (5e-5 to 2e-5).",
     "The document's batch_size and epochs go on training the model of the run before: "
     "their first ten steps lose .18 and .0006, those from BERT .74 to .87.",
     "The document gives no accuracy and no F1. BERT's own paper (Devlin et al. 2019, "

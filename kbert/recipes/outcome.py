@@ -86,7 +86,10 @@ def _build_run(trial: Trial, model: "Model", probabilities: np.ndarray) -> repor
         history=epochs,
         metrics=metrics,
         documented=_compare(trial, metrics),
-        deviations=trial.find_deviations(device["precision"]),
+        deviations=[
+            *experiment.remarks,
+            *trial.find_deviations(device["precision"]),
+        ],
         notices=trial.notices,
         seconds={
             "train": sum(epoch["seconds"] for epoch in epochs),
@@ -188,7 +191,7 @@ def build_record(trial: Trial, run: report.Run) -> dict[str, Any]:
         "utc": run.utc,
         "preset": run.preset,
         "settings": asdict(trial.settings),
-        "changed": trial.settings.differences(trial.variant.settings),
+        "changed": trial.changed,
         "limit": trial.flags.limit,
         "data": {
             "source": Path(run.data["source"]).name,
@@ -204,7 +207,8 @@ def build_record(trial: Trial, run: report.Run) -> dict[str, Any]:
         "figures": flatten(run.metrics, trial),
         "history": run.history,
         "kept_epoch": run.kept_epoch,
-        "deviations": run.deviations,
+        # Without the experiment's remarks, of which a card has those of today.
+        "deviations": trial.find_deviations(run.device["precision"]),
         "notices": run.notices,
         "collapsed": sum(count > 0 for count in counts) == 1,
         "seconds": run.seconds,

@@ -87,7 +87,7 @@ FROZEN = Variant(
     unlike="no dropout in the frozen encoder",
 )  # fmt: skip
 NAMED = Variant(settings=SETTINGS, is_documented=False)
-TUNED = replace(NAMED, words="settings chosen on validation rows")
+TUNED = replace(NAMED, words="kbert's own settings")
 HEAD = replace(SETTINGS, pooling="mean", learning_rate=1e-3)
 ALL = replace(HEAD, epochs=4, learning_rate=5e-5, schedule="linear", warmup=0.1)
 

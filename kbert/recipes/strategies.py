@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from kbert.recipes import command
 from kbert.recipes.experiment import Experiment, Settings, Variant
 from kbert.recipes.strategies_data import load_reviews
-from kbert.recipes.strategies_figures import CLAIMS, DEFECTS, EXAMPLES
+from kbert.recipes.strategies_figures import CLAIMS, DEFECTS, EXAMPLES, REMARKS
 
 if TYPE_CHECKING:
     from kbert.models import Model
@@ -110,7 +110,7 @@ EXPERIMENT = Experiment(
     load=load_reviews,
     train=train,
     finish=predict_example,
-    remarks=("Losses are means over reviews; the document's are over batches.",),
+    remarks=REMARKS,
     summary=("f1", "precision", "recall", "log_loss"),
 )
 

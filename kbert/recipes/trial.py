@@ -89,6 +89,12 @@ class Trial:
         return self.variant.settings.override(self.flags, self.options)
 
     @property
+    def changed(self) -> list[str]:
+        """Which settings the user set otherwise, in words."""
+        whose = "documented" if self.variant.is_documented else "usual"
+        return self.settings.differences(self.variant.settings, whose)
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """Class names as the files have them, in id order."""
         return self.material.splits.label_names
@@ -317,12 +323,12 @@ class Trial:
             self.variant.is_documented
             and self.material.is_documented
             and is_same_preset(self.preset.name, self.documented_preset)
-            and not self.settings.differences(self.variant.settings)
+            and not self.changed
             and (self.flags.as_documented or not self.defects)
         )
 
     def find_deviations(self, precision: str) -> list[str]:
-        """Say what differs from the document.
+        """Say what of this run differs from the document.
 
         Args:
             precision: format of the matrix products.
@@ -330,7 +336,7 @@ class Trial:
         Returns:
             Sentences.
         """
-        found = list(self.experiment.remarks)
+        found = []
         if not is_same_preset(self.preset.name, self.documented_preset):
             found.append(
                 f"The encoder is {self.preset.name}; the document's is "
@@ -359,5 +365,4 @@ class Trial:
         if (precision != "float32") != self.experiment.mixed_precision:
             documented = "fewer bits" if precision == "float32" else "float32"
             found.append(f"Matrix products run in {precision}, not {documented}.")
-        changed = self.settings.differences(self.variant.settings)
-        return found + [f"The setting {line}." for line in changed]
+        return found + [f"The setting {line}." for line in self.changed]

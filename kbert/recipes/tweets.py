@@ -47,13 +47,10 @@ def train(trial: "Trial") -> "Model":
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     keep_best = [] if trial.flags.as_documented else [trial.keep_best("val_accuracy")]
     model.fit(
-        trial.train,
-        validation_data=trial.validation,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
+        trial.train, validation_data=trial.validation, epochs=settings.epochs,
+        batch_size=settings.batch_size, verbose=0,
         callbacks=trial.resumable(trial.progress, *keep_best),
-        verbose=0,
-    )
+    )  # fmt: skip
     return model
 
 
@@ -72,13 +69,14 @@ SETTINGS = Settings(epochs=4, batch_size=32, learning_rate=2e-5, schedule="linea
 # Source: the printed output of the experiment's training cell.
 TIMED = "validation, on a machine that is not named"
 PLAIN = "documented as the mean over batches, measured as the plain one"
+MEAN = Claim("validation accuracy, mean over batches", 0.83, "batch_mean_accuracy")
 LOSSES, ACCURACIES = (0.48, 0.36, 0.28, 0.23), (0.83, 0.84, 0.83, 0.83)
 CLAIMS = (
     *(Claim(f"training loss, epoch {i}", v, f"loss.{i}", False)
       for i, v in enumerate(LOSSES, 1)),
     *(Claim(f"validation accuracy, epoch {i}", v, f"val_accuracy.{i}", note=PLAIN)
       for i, v in enumerate(ACCURACIES, 1)),
-    Claim("validation accuracy, mean over batches", 0.83, "batch_mean_accuracy"),
+    MEAN,
     Claim("longest text, tokens", 45, "longest text, tokens", None),
     *(Claim(f"seconds of epoch {i}", v, f"seconds.{i}", None, f"there without {TIMED}")
       for i, v in enumerate((47, 49, 48, 49), 1)),
@@ -86,6 +84,7 @@ CLAIMS = (
 )  # fmt: skip
 AFTER = "URLs and tags after their marks are gone"
 DOCUMENTED = Variant(settings=SETTINGS, claims=CLAIMS, words=AFTER)
+OTHER = replace(DOCUMENTED, is_documented=False, claims=(MEAN,))
 FIXED = "URLs and tags are stripped first, before the characters that mark them go"
 
 EXPERIMENT = Experiment(
@@ -99,9 +98,9 @@ EXPERIMENT = Experiment(
     num_rows=6_090,
     flag="cleaning",
     variants={
-        "fixed": replace(DOCUMENTED, is_documented=False, words=FIXED),
+        "fixed": replace(OTHER, words=FIXED),
         "documented": DOCUMENTED,
-        "none": replace(DOCUMENTED, is_documented=False, words="tweets as they are"),
+        "none": replace(OTHER, words="tweets as they are"),
     },
     load=load_tweets,
     train=train,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kbert.recipes.experiment import Claim
-from kbert.report.wording import spread
+from kbert.report.wording import figure, spread
 
 # What `sum_up` makes of no values.
 NOTHING: dict[str, Any] = {"mean": None, "sd": None, "n": 0}
@@ -18,12 +18,15 @@ def sum_up(values: Sequence[float]) -> dict[str, Any]:
         values: any number of them.
 
     Returns:
-        `mean` (`None` of none), `sd` (of the sample; `None` of fewer than two), `n`.
+        `mean` (`None` of none; whole where all are the same whole number, such as a
+        count), `sd` (of the sample; `None` of fewer than two), `n`.
     """
     if not values:
         return NOTHING
     sd = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "sd": sd, "n": len(values)}
+    is_count = len(set(values)) == 1 and all(isinstance(one, int) for one in values)
+    mean = values[0] if is_count else statistics.fmean(values)
+    return {"mean": mean, "sd": sd, "n": len(values)}
 
 
 def describe_values(values: Sequence[float]) -> str:
@@ -47,9 +50,16 @@ def describe_claim(claim: Claim, found: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         `name`, `key`, `documented`, `documented_to` (the end of a range), `note`,
-        those of `found`, and `verdict`: `within 1 sd`, `equal`, `inside`, `above by
-        …`, `below by …` or, where nothing was measured, empty.
+        those of `found`, `verdict` (`within 1 sd`, `equal`, `inside`, `above by …`,
+        `below by …` or, where nothing was measured, empty) and `is_better`: whether
+        what is above or below is so to the good; `None` where neither is, and for
+        what has no better and worse.
     """
+    verdict = _judge(claim, found)
+    is_apart = verdict.startswith(("above", "below"))
+    is_better = None
+    if is_apart and claim.higher_is_better is not None:
+        is_better = verdict.startswith("above") == claim.higher_is_better
     return {
         "name": claim.name,
         "key": claim.key,
@@ -57,7 +67,9 @@ def describe_claim(claim: Claim, found: Mapping[str, Any]) -> dict[str, Any]:
         "documented_to": claim.to,
         "note": claim.note,
         **found,
-        "verdict": _judge(claim, found),
+        "verdict": verdict,
+        "is_quality": claim.higher_is_better is not None,
+        "is_better": is_better,
     }
 
 
@@ -68,9 +80,9 @@ def _judge(claim: Claim, found: Mapping[str, Any]) -> str:
     if claim.to is not None and claim.value <= found["mean"] <= highest:
         return "inside"
     gap = found["mean"] - (highest if found["mean"] > highest else claim.value)
-    if found["sd"] is not None and abs(gap) <= found["sd"]:
+    if gap and found["sd"] is not None and abs(gap) <= found["sd"]:
         return "within 1 sd"
-    size = f"{abs(gap):,.3f}"
-    if not float(size.replace(",", "")):
+    if round(abs(gap), 3) == 0:
         return "equal"
+    size = f"{abs(gap):,.0f}" if float(gap).is_integer() else figure(abs(gap))
     return f"{'above' if gap > 0 else 'below'} by {size}"

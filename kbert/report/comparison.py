@@ -34,6 +34,7 @@ class Comparison:
             `trials` (each with `seed`, `figures`, `kept_epoch`, `num_epochs`,
             `seconds`, `collapsed`, `place`) and `histories` (by name of the trial).
         lessons: sentences on what the figures show.
+        remarks: sentences on what the document leaves open; deviations of all trials.
         records: of all trials, as `record.json` holds them.
         names: of the row that each of them is in.
     """
@@ -48,6 +49,7 @@ class Comparison:
     lessons: Sequence[str]
     records: Sequence[Mapping[str, Any]]
     names: Sequence[str]
+    remarks: Sequence[str] = ()
 
     @property
     def notices(self) -> list[str]:
@@ -152,7 +154,7 @@ def arrange_comparison(comparison: Comparison) -> dict[str, Any]:
         "apart": [row for row in comparison.rows if row["is_fallback"]],
         "metrics": [m for m in comparison.metrics if _has(comparison.rows, m)],
         "scale": _find_scale(comparison),
-        "deviations": _find_deviations(records, comparison.names),
+        "deviations": _find_deviations(comparison),
         "presets": _distinct(map(_describe_preset, records)),
         "data": _distinct(map(_describe_data, records)),
         "devices": _distinct(map(_describe_device, records)),
@@ -181,12 +183,11 @@ def _find_scale(comparison: Comparison) -> dict[str, Any] | None:
     return {"metric": metric, "low": low, "high": high if high > low else low + 0.02}
 
 
-def _find_deviations(
-    records: Sequence[Mapping[str, Any]], names: Sequence[str]
-) -> list[dict[str, Any]]:
+def _find_deviations(comparison: Comparison) -> list[dict[str, Any]]:
     """List the deviations, each with the rows that have it where not all do."""
-    found: dict[str, dict[str, None]] = {}
-    for record, name in zip(records, names, strict=True):
+    names = comparison.names
+    found = {sentence: dict.fromkeys(names) for sentence in comparison.remarks}
+    for record, name in zip(comparison.records, names, strict=True):
         for sentence in record["deviations"]:
             found.setdefault(sentence, {})[name] = None
     everyone = len(_distinct(names))
@@ -213,7 +214,7 @@ def _describe_device(record: Mapping[str, Any]) -> str:
     device = record["device"]
     words = [device["kind"], device["name"]]
     if threads := device.get("num_threads"):
-        words.append(f"{threads} threads")
+        words.append(f"{threads} thread{'s' if threads > 1 else ''}")
     return ", ".join([*words, f"products in {device['precision']}"])
 
 

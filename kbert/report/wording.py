@@ -45,7 +45,7 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]|~#!$])")
 
 
 def figure(value: Any) -> str:
-    """Write a measured figure: three decimals, thousands separated.
+    """Write a measured figure: three decimals, one from 100 on; thousands separated.
 
     Args:
         value: number, text or `None`.
@@ -61,7 +61,11 @@ def figure(value: Any) -> str:
         return f"{value:,}".replace("-", "\u2212")
     if value and abs(value) < 0.0005:
         return f"{value:.1e}".replace("-", "\u2212")
-    return f"{value:,.3f}".replace("-", "\u2212")
+    return f"{value:,.{_count_decimals(value)}f}".replace("-", "\u2212")
+
+
+def _count_decimals(value: float) -> int:
+    return 3 if abs(value) < 100 else 1
 
 
 def signed(value: Any) -> str:
@@ -88,11 +92,13 @@ def spread(found: Any) -> str:
         Text such as `0.812 ± 0.004`; one run's figure stands alone.
     """
     mean = figure(found["mean"])
-    if found["mean"] is None or found["sd"] is None:
+    if found["sd"] is None or isinstance(found["mean"], int):  # a count, or nothing
         return mean
     # A deviation has the decimals of its mean, unless the mean itself needs more.
     is_small = 0 < abs(found["mean"]) < 0.0005
-    return f"{mean} ± {figure(found['sd']) if is_small else format(found['sd'], '.3f')}"
+    decimals = _count_decimals(found["mean"])
+    sd = figure(found["sd"]) if is_small else format(found["sd"], f".{decimals}f")
+    return f"{mean} ± {sd}"
 
 
 def epoch_cell(value: Any, name: str) -> str:
