@@ -711,12 +711,44 @@ def test_a_folder_that_holds_something_is_kept(tmp_path):
     model = build_classifier()
     with pytest.raises(FileExistsError, match="holds files already"):
         kbert.export(model, "safetensors", out)
-    assert [p.name for p in out.iterdir()] == ["mine.txt"]
-    kbert.export(model, "safetensors", out, overwrite=True)
-    assert "mine.txt" not in {p.name for p in out.iterdir()}
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(FileExistsError, match=r"holds mine\.txt, which no export"):
+        kbert.export(model, "safetensors", out, overwrite=True)
+    assert (out / "mine.txt").read_text() == "kept"
+    (out / "mine.txt").unlink()
+    kbert.export(model, "safetensors", out)
+    (out / ".git").mkdir()  # of somebody who publishes it
+    with pytest.raises(FileExistsError, match=r"holds \.git, which no export wrote"):
+        kbert.export(model, "safetensors", out, overwrite=True)
     with pytest.raises(FileExistsError, match="is a file; name a folder"):
         kbert.export(model, "safetensors", out / "README.md", overwrite=True)
+
+
+@pytest.mark.parametrize("place", [".", "run", "run/..", "model"])
+def test_overwriting_replaces_no_run_and_no_folder_of_others(
+    place, tmp_path, monkeypatch
+):
+    model = build_classifier()
+    for name in ("run/model.keras", "run/report.json", "model/model.keras"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    model.save(tmp_path / "run" / "model.keras")
+    monkeypatch.chdir(tmp_path / "run" if place == "." else tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(FileExistsError, match="no export wrote|you are in"):
+        kbert.export(tmp_path / "run", "safetensors", place, overwrite=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("format", ["huggingface", "onnx", "safetensors", "keras"])
+def test_an_earlier_export_of_any_format_is_replaced(format, tmp_path):
+    if format == "onnx":
+        pytest.importorskip("onnxruntime")
+    model, out = build_classifier(), tmp_path / "out"
+    kbert.export(model, format, out)
+    kbert.export(model, "safetensors", out, overwrite=True)
+    expected = kbert.export(model, "safetensors", tmp_path / "other")
+    assert {p.name for p in out.iterdir()} == {p.name for p in expected.iterdir()}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "out"]
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):

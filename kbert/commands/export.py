@@ -21,7 +21,7 @@ class Flags:
     examples: str | None = None  # labelled texts to measure that on; else the run's
     text: str | None = None  # column of the examples' texts; else as in training
     label: str | None = None  # column of the examples' labels; else likewise
-    overwrite: bool = False  # replace a folder that holds something
+    overwrite: bool = False  # replace a folder that an earlier export wrote
     json: bool = False  # print one JSON object
     layout: Layout = field(default_factory=Layout)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from kbert.exporting.card import read_report, write_card
 from kbert.exporting.comparison import describe_change, find_examples
 from kbert.exporting.examples import write_example
-from kbert.exporting.folder import check_free, write_whole
+from kbert.exporting.folder import CARD, check_free, write_whole
 from kbert.exporting.head import Head, read_parts
 from kbert.exporting.hugging_face import (
     describe_rewriting,
@@ -54,14 +54,15 @@ def export(
             tags and answers a list of what the model predicts, or labelled rows that
             its task reads, such as a file. `None` takes the held-out rows of the run
             folder.
-        overwrite: replace a folder that holds something.
+        overwrite: replace a folder that an earlier export wrote, and nothing else.
 
     Returns:
         The folder.
 
     Raises:
         FileNotFoundError: there is no such model.
-        FileExistsError: `out` holds something and `overwrite` is false.
+        FileExistsError: `out` holds something, and `overwrite` is false or it is no
+            earlier export.
         ValueError: the model or an argument does not fit the format.
         RuntimeError: a library that the format needs is not installed.
         OSError: the folder cannot be written; nothing is left of it.
@@ -87,7 +88,7 @@ def write_export(
         out: folder to write.
         int8: round to 8 bits.
         examples: to measure that on.
-        overwrite: replace a folder that holds something.
+        overwrite: replace an earlier export.
 
     Returns:
         A sentence each, which the card shows too; what 8 bits change is the last.
@@ -112,7 +113,7 @@ def write_export(
         if int8:
             notes.append(describe_change(folder, model, examples))
         card = _write_card(model, format, run, out, notes)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        (folder / CARD).write_text(card, encoding="utf-8")
     for note in notes:
         _logger.warning("%s", note)
     return notes

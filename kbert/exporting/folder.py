@@ -9,6 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+CARD = "README.md"
+# Everything at the top of a folder that an export of any format writes.
+EXPORTED = {
+    CARD,
+    "backbone",
+    "config.json",
+    "merges.txt",
+    "model.keras",
+    "model.onnx",
+    "model.safetensors",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+}
+
 
 @contextlib.contextmanager
 def write_whole(out: Path, overwrite: bool) -> Iterator[Path]:
@@ -16,13 +33,13 @@ def write_whole(out: Path, overwrite: bool) -> Iterator[Path]:
 
     Args:
         out: folder to write; its parents are made.
-        overwrite: whether a folder that holds something may be replaced.
+        overwrite: whether an earlier export may be replaced.
 
     Yields:
         The folder to fill.
 
     Raises:
-        FileExistsError: `out` is a file, or a folder that holds something.
+        FileExistsError: `out` is a file, or a folder that holds something else.
         OSError: it cannot be written; what was there before is untouched.
     """
     check_free(out, overwrite)
@@ -39,21 +56,51 @@ def write_whole(out: Path, overwrite: bool) -> Iterator[Path]:
 def check_free(out: Path, overwrite: bool) -> None:
     """Refuse a place that holds something already.
 
+    Only what an export wrote, and nothing but that, is ever replaced: the folder named
+    may be a run, or hold every file of its user.
+
     Args:
         out: folder to write.
-        overwrite: whether a folder that holds something may be replaced.
+        overwrite: whether an earlier export may be replaced.
 
     Raises:
-        FileExistsError: `out` is a file, or a folder that holds something.
+        FileExistsError: `out` is a file, or a folder that holds something else.
     """
-    if out.is_dir():
-        if not overwrite and any(out.iterdir()):
-            raise FileExistsError(
-                f"{out} holds files already; choose another folder, or pass "
-                "overwrite=True (--overwrite) to replace it."
-            )
-    elif out.exists():
-        raise FileExistsError(f"{out} is a file; name a folder to write.")
+    if not out.is_dir():
+        if out.exists():
+            raise FileExistsError(f"{out} is a file; name a folder to write.")
+        return
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise FileExistsError(
+            f"{out} is the folder that you are in, or holds it; name one of its own."
+        )
+    held = sorted(path.name for path in out.iterdir())
+    if not held:
+        return
+    if not overwrite:
+        raise FileExistsError(
+            f"{out} holds files already; choose another folder, or pass "
+            "overwrite=True (--overwrite) to replace an earlier export."
+        )
+    others = [name for name in held if name not in EXPORTED]
+    if not others and not _is_card(out / CARD):
+        others = held
+    if others:
+        raise FileExistsError(
+            f"{out} holds {', '.join(others[:3])}{', …' if len(others) > 3 else ''}, "
+            "which no export wrote, and overwrite=True (--overwrite) replaces earlier "
+            "exports alone; choose another folder."
+        )
+
+
+def _is_card(path: Path) -> bool:
+    """Whether a file is the model card of an export."""
+    try:
+        start = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    metadata = start.removeprefix("---\n").partition("\n---\n")[0]
+    return start.startswith("---\n") and '\ntags: ["kbert",' in f"\n{metadata}"
 
 
 def write_json(path: Path, values: Any) -> None:
