@@ -45,6 +45,7 @@ def run_recipe(
     Returns:
         Exit code: 0 done, 1 failed, 2 a wrong flag, value or data, 130 interrupted.
     """
+    _let_print_anything()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     if valued := [one for one in arguments if one.startswith("--debug=")]:
@@ -73,6 +74,16 @@ def run_recipe(
         )
         return EXIT_INTERRUPTED
     return EXIT_OK
+
+
+def _let_print_anything() -> None:
+    """Let standard output show what its encoding lacks as an escape, not as an error.
+
+    Minus signs and other people's texts come to a console, log or pipe that may be in
+    cp1252 or ASCII; training would end at them. Standard error does so by itself.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def parse(

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import resource
+import sys
 
 import numpy as np
 import pandas as pd
@@ -358,3 +359,25 @@ def test_a_disk_that_fills_up_while_training_is_one_sentence(place, tmp_path, re
         refuses(*train_line(place, place / "moods.csv", tmp_path / "run"))
     left = {path.name for path in (tmp_path / "run").glob("*.keras")}
     assert not left
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_an_output_of_few_characters_stops_nothing(place, encoding, monkeypatch):
+    odd = place / "odd.csv"
+    rows = {"text": [*TEXTS[:6], "\u2212 \u017alte"], "mood": [*MOODS[:6], "good"]}
+    pd.DataFrame(rows).to_csv(odd, index=False)
+    run, printed = str(place / "run"), {}
+    for name, words in {
+        "inspect": ["inspect", str(odd)],
+        "json": ["evaluate", run, str(odd), "--json"],
+        "table": ["predict", run, str(odd), "--out", "-"],
+    }.items():
+        raw = io.BytesIO()
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
+        assert main(words) == 0
+        print("\u2212 \u0119")  # whatever else a command says
+        sys.stdout.flush()
+        printed[name] = raw.getvalue()
+    assert rb"\u2212 \u0119" in printed["inspect"]
+    assert json.loads(printed["json"].splitlines()[0])["num_examples"] == 7
+    assert rows["text"][-1] in printed["table"].decode("utf-8")

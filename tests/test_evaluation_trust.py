@@ -456,15 +456,19 @@ def test_the_bootstrap_is_paired(splits, monkeypatch):
     assert accuracy["difference"] == {"value": 0, "low": 0, "high": 0}
 
 
-def test_beside_the_baseline_a_model_decides_by_its_threshold(splits):
+def test_beside_the_baseline_both_take_the_likelier_class(splits):
+    """A threshold is chosen by a rule that the baseline knows nothing of."""
     labels = splits.test.labels
     low = np.where(labels == 1, 0.3, 0.1)
     probabilities = np.stack([1 - low, low], axis=1)
-    for threshold, expected in ((None, (labels == 0).mean()), (0.2, 1.0)):
+    for threshold, words in ((None, ""), (0.2, "Both take the likelier label")):
         found = evaluation.compare_with_baseline(
             splits, probabilities, thresholds=threshold, num_bootstrap=20
         )
-        assert found["figures"]["accuracy"]["model"] == expected
+        assert found["figures"]["accuracy"]["model"] == (labels == 0).mean()
+        assert found["decided"].startswith(words) and bool(words) == bool(
+            found["decided"]
+        )
 
 
 def test_pairs_and_independent_labels_have_a_baseline_too():
@@ -492,6 +496,7 @@ def test_pairs_and_independent_labels_have_a_baseline_too():
         Parts, probabilities, thresholds=[0.4] * 3, num_bootstrap=50
     )
     assert found["figures"]["f1_micro"]["model"] == pytest.approx(0.8)
+    assert "the baseline the best by F1 on" in found["decided"]
 
 
 def test_there_must_be_rows_and_words(splits):

@@ -235,9 +235,11 @@ def test_what_does_not_beat_the_baseline_says_so_in_the_first_line(assessed):
     text = re.sub("<[^>]*>", "", main).strip()
     assert text.startswith("! This model is &lt;bad&gt;.")
     better = baseline | {"verdict": "better", "sentence": "It beats the baseline."}
+    better["decided"] = "Both guess."
     run = make_trusted_run(report.Trust(**{**vars(trust), "baseline": better}))
     assert report.render_markdown(run).startswith("# ")
-    assert "It beats the baseline." in report.render_html(run)
+    for page in (report.render_html(run), report.render_markdown(run)):
+        assert "It beats the baseline." in page and "Both guess." in page
     assert run.trust.warning is None
 
 

@@ -1,6 +1,7 @@
 """What commands print: lines for people, or one JSON object for programs."""
 
 import contextlib
+import json
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -23,13 +24,18 @@ def reserving(is_json: bool) -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object on one line.
+    """Print one JSON object on one line, in ASCII where the output takes no more.
 
     Args:
         value: as `kbert.report.plain.to_plain` takes it; dates, bytes and the like of
             a user's own columns become text.
     """
-    print(dump_line(to_plain(value, other=_write_text)))
+    line = dump_line(to_plain(value, other=_write_text))
+    try:
+        line.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(json.loads(line))
+    print(line)
 
 
 def _write_text(value: Any) -> str:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 NAME = "TF-IDF + logistic regression"
 SCORE_NAME = "TF-IDF + ridge regression"
+_LIKELIER = "Both take the likelier label here, whatever threshold the model has."
+_EACH_ITS_OWN = (
+    "Of each label the model has its own threshold, and the baseline the best by F1 on "
+    "the validation split."
+)
 # Weights of the regression, for all classes together: its solver keeps 25 float64
 # numbers for each, 1 GB.
 _MAX_WEIGHTS = 5_000_000
@@ -44,21 +49,23 @@ def compare_with_baseline(
 
     The baseline is trained on `splits.train` and measured on the rows that the model
     was: the labelled test part, else validation. Of pairs it is told how alike the two
-    texts are, too. It takes the likelier class, or labels from 0.5 upwards; where the
-    model has a threshold for each label, so has the baseline, the best by F1 on the
-    validation part.
+    texts are, too. Of classes both take the likelier one, whatever threshold the model
+    has, since the baseline has none that was chosen by the same rule. Of independent
+    labels the model has its thresholds and the baseline the best by F1 on the
+    validation part, or both give those from 0.5 upwards.
 
     Args:
         splits: what the model was trained on; labels are class ids, or 0/1 of shape
             (n, num_labels).
         probabilities: of the model, float (n, num_classes), on the rows measured.
-        thresholds: by which the model decides, see `decide`; `None`: as the baseline.
+        thresholds: of independent labels, by which the model gives them; `None`: 0.5.
         num_bootstrap: resamples of the rows, the same for both.
         seed: of the resamples.
 
     Returns:
-        `name`, `split`, `num_examples`, `num_features`, `seconds`; `figures`: for each
-        of `accuracy` (of independent labels: of all decisions), `f1_micro` (of
+        `name`, `split`, `num_examples`, `num_features`, `seconds`; `decided`: how both
+        decide where the model has thresholds, in a sentence, else empty; `figures`:
+        for each of `accuracy` (of independent labels: of all decisions), `f1_micro` (of
         independent labels alone), `f1_macro` (up to 20 million rows times classes) and
         `log_loss` a dict of `model`, `baseline` and `difference` (`value`, `low`,
         `high`: the 95 % interval of the paired bootstrap); `verdict` (`better`,
@@ -72,9 +79,12 @@ def compare_with_baseline(
     name, part = find_measured_part(splits)
     labels, ours = check_rows(part.labels, probabilities)
     started = time.perf_counter()
-    parts = [part]
-    if labels.ndim == 2 and thresholds is not None and splits.validation is not None:
+    parts, decided = [part], ""
+    if labels.ndim == 1 and thresholds is not None:
+        thresholds, decided = None, _LIKELIER
+    elif thresholds is not None and splits.validation is not None:
         parts.append(splits.validation)
+        decided = _EACH_ITS_OWN
     features, *others = _read_words([splits.train, *parts], ours.shape[1])
     theirs, *held_out = _classify(features, splits.train, others, ours.shape[1])
     limits = _choose_thresholds(parts[1].labels, *held_out) if held_out else None
@@ -93,6 +103,7 @@ def compare_with_baseline(
         "num_examples": len(labels),
         "num_features": features.shape[1],
         "seconds": seconds,
+        "decided": decided,
         "figures": figures,
         **conclude(NAME, figures, lead, words, is_error=False),
     }

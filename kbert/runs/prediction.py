@@ -1,6 +1,7 @@
 """Predict texts of any number: a table in, the same table with predictions out."""
 
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -115,6 +116,8 @@ def predict(
     if str(out) == STANDARD:
         if isinstance(table, Parquet):
             raise ValueError("Parquet cannot be written to standard output; pass out=.")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # as files are, on any console
         table.write(sys.stdout, chunks)
     else:
         with _replacing(Path(out), source, table) as file:
