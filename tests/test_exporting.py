@@ -541,12 +541,20 @@ def test_int8_examples_of_words_may_be_what_the_task_reads(tmp_path):
 
 @pytest.mark.parametrize("task", ["tag", "answer"])
 def test_the_held_out_rows_of_words_and_answers_are_found(task, tmp_path):
-    row = {"tag": "a b,O B-X", "answer": "a ?,b c,b"}[task]
+    row = {"tag": "a b,O B-X", "answer": "a ?,b c,b | b c\nd ?,e f,"}[task]
     header = {"tag": "text,true_label", "answer": "text,text_pair,true_label"}[task]
     (tmp_path / "predictions.csv").write_text(f"{header}\n{row}\n", "utf-8")
-    tagged = [["a", "b"]], [["O", "B-X"]]
-    expected = {"tag": tagged, "answer": [("a ?", "b c")]}[task]
-    assert comparison.find_examples(tmp_path, task) == expected
+    found = comparison.find_examples(tmp_path, task)
+    if task == "tag":
+        assert found == ([["a", "b"]], [["O", "B-X"]])
+        return
+    assert (found.questions, found.contexts) == (["a ?", "d ?"], ["b c", "e f"])
+    assert found.labels == [["b", "b c"], []]  # and one that has no answer
+    build_task("answer").save(tmp_path / "model.keras")
+    pytest.importorskip("onnxruntime")
+    kbert.export(tmp_path, "onnx", tmp_path / "out", int8=True)
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert "of 2 rows get the same answer, and the exact match goes from" in card
 
 
 def test_held_out_words_that_cannot_be_told_apart_have_no_tags(tmp_path):

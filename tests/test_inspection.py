@@ -476,7 +476,16 @@ def test_the_command_prints_and_fixes(tmp_path, capsys):
     assert "3 rows; 3 left out and 0 texts repaired" in said
     assert main(["inspect", *flags, "--fix", str(out)]) == 1
     printed = capsys.readouterr()
-    assert printed.out.startswith("Inspected CSV file")
-    assert "clean.csv.log.csv exists" in printed.err
+    assert printed.out == ""  # before anything takes time
+    assert "clean.csv exists; pass overwrite=True (--overwrite)" in printed.err
+    sheet = tmp_path / "sheet.xlsx"
+    sheet.write_bytes(b"")
+    for words, sentence in {
+        (str(sheet), "--fix", str(tmp_path / "a.csv")): "is a spreadsheet, which is",
+        (*flags, "--drop", "nulls"): "--drop says how --fix writes",
+        (*flags, "--fix", str(out), "--drop", "nil"): "drop has no kind 'nil'",
+    }.items():
+        assert main(["inspect", *words]) == 2
+        assert sentence in capsys.readouterr().err
     assert main(["inspect", str(tmp_path / "none.csv")]) == 1
     assert capsys.readouterr().err.startswith("error: there is no file")

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
@@ -48,6 +48,12 @@ class Flags:
         """Refuse values that cannot be used."""
         cli.require_at_least(self, "max_length", 3)
         cli.require_at_least(self, "seed", 0)
+        for name in ("drop", "repair", "overwrite"):
+            if getattr(self, name) and self.fix is None:
+                raise ValueError(
+                    f"--{name} says how --fix writes the cleaned file; give --fix FILE "
+                    "too."
+                )
 
 
 def run(flags: Flags) -> None:
@@ -57,7 +63,10 @@ def run(flags: Flags) -> None:
         flags: of the command.
     """
     from kbert.inspection import inspect
+    from kbert.inspection.fixing import check_wanted
 
+    if flags.fix is not None:
+        check_wanted(flags.file, flags.fix, **_list_kinds(flags))
     found = inspect(
         flags.file,
         text=flags.text,
@@ -82,14 +91,19 @@ def run(flags: Flags) -> None:
 
 def _fix(found: "Inspection", path: Path, flags: Flags) -> "Fixed":
     """Write the cleaned file, and say so."""
-    chosen = {"drop": flags.drop, "repair": flags.repair}
-    kinds = {k: _split(v) for k, v in chosen.items() if v is not None}
-    fixed = found.fix(path, overwrite=flags.overwrite, **kinds)
+    fixed = found.fix(path, **_list_kinds(flags))
     words = textwrap.fill(
         str(fixed), 80, break_long_words=False, break_on_hyphens=False
     )
     print(f"\n{words}", file=sys.stderr if flags.json else sys.stdout)
     return fixed
+
+
+def _list_kinds(flags: Flags) -> dict[str, Any]:
+    """Return how to fix, as `Inspection.fix` takes it."""
+    chosen = {"drop": flags.drop, "repair": flags.repair}
+    kinds = {k: _split(v) for k, v in chosen.items() if v is not None}
+    return {"overwrite": flags.overwrite, **kinds}
 
 
 def _split(kinds: str) -> tuple[str, ...]:

@@ -154,8 +154,7 @@ def _refuse_unknown(
     verb = "is" if len(unknown) == 1 else "are"
     raise ValueError(
         f"{where} has {words}{'; '.join(shown)}{end}, which {verb} not among the "
-        f"classes {_list(known)}; correct the rows, or name every class in "
-        "label_names=."
+        f"classes {_list(known)}; correct the rows, or leave them out."
     )
 
 
@@ -185,7 +184,7 @@ def _refuse_mixture(
     places = [f"{found[code]!r} in row {_find(codes, code):,}" for code in mixed]
     raise ValueError(
         f"{where} mixes kinds of labels: {', '.join(places)}; write each class in one "
-        "way, or name every class in label_names=."
+        "way."
     )
 
 

@@ -1,5 +1,6 @@
 """What rounding to 8 bits changes, measured on texts."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,7 @@ from kbert.exporting.onnx_folder import ExportedModel
 from kbert.models import Model
 from kbert.rows import TextRows, read_rows
 from kbert.tasks import Request, Task, find_task
-from kbert.tasks.answer_data import Questions
+from kbert.tasks.answer_data import Gold, Questions
 from kbert.tasks.tag_data import Sentences
 
 _MOST_ROWS = 1000
@@ -90,8 +91,8 @@ def find_examples(run: Path, task: str | None) -> Any:
         task: of its model.
 
     Returns:
-        (texts or pairs, label names), (words, tags), of answers the pairs alone;
-        `None`: it kept none.
+        (texts or pairs, label names), (words, tags), or questions with the texts of
+        their answers; `None`: it kept none.
     """
     file = run / _PREDICTIONS
     if not file.is_file():
@@ -105,10 +106,26 @@ def find_examples(run: Path, task: str | None) -> Any:
         tags = [row["true_label"].split(" ") for row in rows]
         fits = all(len(one) == len(own) for one, own in zip(words, tags, strict=True))
         return (words, tags) if fits else words  # a word may hold a blank
+    if task == "answer":
+        return _read_questions(rows)
     if "text_pair" in rows[0]:
         pairs = [row["text_pair"] for row in rows]
         texts = list(zip(texts, pairs, strict=True))
-    return texts if task == "answer" else (texts, [row["true_label"] for row in rows])
+    return texts, [row["true_label"] for row in rows]
+
+
+def _read_questions(rows: Sequence[Mapping[str, Any]]) -> Questions:
+    """Return questions with their right answers, whose texts alone were kept."""
+    answers = [row["true_label"].split(" | ") for row in rows]
+    return Questions(
+        questions=[row["text"] for row in rows],
+        contexts=[row["text_pair"] for row in rows],
+        answers=[[Gold(text, -1) for text in own if text] for own in answers],
+        ids=[str(number) for number in range(len(rows))],
+        rows=np.arange(len(rows)),
+        groups=np.arange(len(rows)),
+        name=_PREDICTIONS,
+    )
 
 
 def _read_part(examples: Any, task: Task, model: Model) -> Any:

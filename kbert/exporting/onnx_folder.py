@@ -76,6 +76,9 @@ def _quantize(file: Path) -> None:
     logger = logging.getLogger()  # the library advises there, on what is not done
     before = logger.level
     logger.setLevel(logging.ERROR)
+    # Without any handler its first word would give all loggers one, for good.
+    quiet = logging.NullHandler()
+    logger.addHandler(quiet)
     try:
         quantize_dynamic(
             exact,
@@ -86,6 +89,7 @@ def _quantize(file: Path) -> None:
             reduce_range=True,  # sums of pairs fit into 16 bits without VNNI
         )
     finally:
+        logger.removeHandler(quiet)
         logger.setLevel(before)
         exact.unlink()
 

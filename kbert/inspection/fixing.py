@@ -17,6 +17,7 @@ from kbert.data.csv_rows import CsvWriter
 from kbert.data.files import Reading
 from kbert.data.findings import check_kinds
 from kbert.data.opening import format_suffix
+from kbert.data.spreadsheets import SPREADSHEET_SUFFIXES
 from kbert.inspection.characters import REPAIRS, may_need_repair
 from kbert.inspection.finding import KINDS, say_of_one
 from kbert.inspection.records import copy_records
@@ -124,7 +125,7 @@ def fix_file(
             "questions correct the rows that are named, in the file itself."
         )
     source, out = Path(origin.places["train"]), Path(path)
-    log = out.with_name(out.name + ".log.csv")
+    log = _name_log(out)
     _check_output(out, log, source, origin)
     changes, repaired = _repair(origin.rows, repair)
     dropped = _choose_dropped(repaired, found, drop)
@@ -144,6 +145,57 @@ def fix_file(
 # === Checks ===
 
 
+def check_wanted(
+    source: Path,
+    path: Path,
+    *,
+    drop: Collection[str] = DROPPED,
+    repair: Collection[str] = REPAIRED,
+    overwrite: bool = False,
+) -> None:
+    """Refuse what cannot be written, before an inspection takes its time.
+
+    Args:
+        source: file or folder to inspect.
+        path: as for `Inspection.fix`, like the others.
+        drop: kinds of rows to leave out.
+        repair: kinds of repairs.
+        overwrite: whether an output that exists is replaced.
+
+    Raises:
+        FileExistsError: an output exists.
+        ValueError: a kind is unknown, or the file has another format than the input.
+    """
+    check_kinds("drop", drop, DROPPABLE)
+    check_kinds("repair", repair, REPAIRED)
+    if source.is_file():
+        _check_format(path, source)
+    for place in (path, _name_log(path)):
+        if place.exists() and not overwrite:
+            raise FileExistsError(
+                f"{place} exists; pass overwrite=True (--overwrite) or choose another "
+                "file."
+            )
+
+
+def _name_log(out: Path) -> Path:
+    return out.with_name(out.name + ".log.csv")
+
+
+def _check_format(out: Path, source: Path) -> None:
+    suffix = format_suffix(source)
+    if suffix in SPREADSHEET_SUFFIXES:
+        raise ValueError(
+            f"{source} is a spreadsheet, which is read and not written; save its sheet "
+            "as CSV and fix that."
+        )
+    if out.suffix.lower() != suffix:
+        raise ValueError(
+            f"the cleaned file has the input's format; name it *{suffix}, not "
+            f"{out.name!r}."
+        )
+
+
 def _check_output(out: Path, log: Path, source: Path, origin: Origin) -> None:
     inputs = [Path(place) for place in origin.places.values() if _is_path(place)]
     for place in (out, log):
@@ -154,12 +206,7 @@ def _check_output(out: Path, log: Path, source: Path, origin: Origin) -> None:
             )
     if source.is_dir():
         raise ValueError(f"{source} is a folder; inspect one file to fix it.")
-    suffix = format_suffix(source)
-    if out.suffix.lower() != suffix:
-        raise ValueError(
-            f"the cleaned file has the input's format; name it *{suffix}, not "
-            f"{out.name!r}."
-        )
+    _check_format(out, source)
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != origin.rows.parts["train"].source.digest:

@@ -59,9 +59,9 @@ def evaluate(
     request = run.request(
         source, text=text, label=label, text_pair=text_pair, reading=reading
     )
+    options = find_options(run.task, run.model, threshold)
     part = run.task.read(request)[:limit]
     predictions = _predict(run, part, batch_size)
-    options = find_options(run.task, run.model, threshold)
     metrics = run.task.measure(part, predictions, run.label_names, **options)
     name = Path(source).name if isinstance(source, str | os.PathLike) else "the data"
     seen = describe_seen(run.path, part, name)

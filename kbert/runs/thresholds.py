@@ -85,7 +85,7 @@ def find_options(task: Task, model: "Model", threshold: float | None) -> dict[st
     """
     if threshold is None:
         return task.find_options(model)
-    if isinstance(threshold, str):
+    if isinstance(threshold, str) or not 0 < threshold < 1:
         raise ValueError(
             "threshold (--threshold) must be a number between 0 and 1 here; received "
             f"{threshold!r}. By f1, accuracy or cost it is chosen in training."

@@ -40,8 +40,11 @@ class Regress(TableTask):
         return {"num_classes": 1, "activation": "linear", "dropout": dropout}
 
     def compile(self, model, optimizer):
-        """Compile with the squared error, in deviations of the training scores."""
-        model.compile(optimizer, "mean_squared_error", metrics=["mean_absolute_error"])
+        """Compile with the squared error, in deviations of the training scores.
+
+        An epoch has no other figure: it would not be in the unit of the labels.
+        """
+        model.compile(optimizer, "mean_squared_error")
 
     def prepare(self, model: "Model", train: Any) -> None:
         """Note the mean and the deviation of the training scores."""
