@@ -284,6 +284,19 @@ def test_a_quote_that_swallows_rows_unnoticed_is_said(write):
     assert not [n for n in load_splits(write("b.csv", fine)).notes if "quote" in n]
 
 
+def test_quotes_that_a_tsv_keeps_are_said_where_they_seem_to_enclose(write):
+    rows = ["text\tlabel", '"He said ""hi"" to me"\t1', '"quoted" only\t0', "plain\t1"]
+    path = write("q.tsv", "\n".join(rows))
+    (note,) = load_split(path, label="label").notes
+    assert note.startswith('1 text stands between quotes (") in q.tsv') and (
+        "--quoting" in note
+    )
+    for quoting in (True, False):  # who says so is not told
+        assert load_split(path, label="label", quoting=quoting).notes == ()
+    path = write("p.tsv", "\n".join([rows[0], *rows[2:]]))
+    assert load_split(path, label="label").notes == ()
+
+
 def test_an_unclosed_quote_in_utf16_is_found(write):
     path = write("a.csv", 'label,text\n1,a\n0,"b\n1,c\n'.encode("utf-16"))
     assert "(line 3: 'b" in refusal(load_splits, path)

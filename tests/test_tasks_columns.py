@@ -75,6 +75,7 @@ def test_columns_that_are_named_are_taken():
         (["a;b", "b", "a"] * 10, "multilabel", "several labels a row, such as 'a;b'"),
         (["a|b", "b", "a", "c|a", "c"] * 6, "multilabel", "such as"),
         (["good, very", "bad, very"] * 15, "classify", "2 different"),
+        (["['a', 'b']", '["b"]', "[]"] * 10, "multilabel", "holds lists of labels"),
         (["a;b", "b", "a", "b;a;c"] + ["a", "b"] * 13, "multilabel", "several"),
     ],
 )

@@ -1,5 +1,7 @@
 """Labels that are no classes: how they are read, and what models of them measure."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from sklearn import metrics
 
 import kbert
 from kbert import evaluation
-from kbert.data.values import choose_separator
+from kbert.data.values import choose_separator, read_lists
 from kbert.tasks import find_task
 
 TEXTS = [f"text {i}" for i in range(6)]
@@ -33,14 +35,26 @@ def several(labels, **options):
         [row.replace(";", "|") or None for row in ROWS],
         [row.replace(";", ",") for row in ROWS],
         pd.DataFrame({"text": TEXTS, "label": [r.split(";") for r in ROWS]}),
+        [str([name.strip() for name in r.split(";") if name]) for r in ROWS],
+        [json.dumps([name for name in r.split(";") if name]) for r in ROWS],
     ],
-    ids=["semicolons", "bars", "commas", "lists"],
+    ids=["semicolons", "bars", "commas", "lists", "Python's text", "JSON's text"],
 )
 def test_several_labels_are_read_from_every_shape(labels):
     part = several(labels)
     assert part.label_names == NAMES and part.labels.dtype == np.float32
     np.testing.assert_array_equal(part.labels, TABLE)
     np.testing.assert_array_equal(part[2:4].labels, TABLE[2:4])
+
+
+@given(st.lists(st.lists(st.text(min_size=1), max_size=4), min_size=1, max_size=9))
+@settings(deadline=None)
+def test_lists_that_were_written_as_text_are_read_as_they_were(rows):
+    for write in (str, json.dumps):
+        assert read_lists([write(row) for row in rows]) == rows
+    assert read_lists([*map(str, rows), "[no list"]) is None
+    assert read_lists([*map(str, rows), "[open(1)]"]) is None
+    assert read_lists([""] * len(rows)) is None
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import csv
 import io
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from kbert.data.delimiters import read_rows
 from kbert.data.opening import is_compressed, open_bytes
 
 _MOST_CHECKED_BYTES = 64 << 20  # Python reads about as many in a second
+# A field as programs write it that double the quotes in it, as Arrow's RE2 reads it.
+_ENCLOSED = r'^"(?:[^"]|"")*""(?:[^"]|"")*"$'
 _ONE_MORE = "one more line"
 _NO_QUOTING = "pass quoting=False (--no-quoting) if quotes are mere characters"
 
@@ -204,6 +206,30 @@ def note_odd_quote(path: Path, table: pa.Table, mark: str, encoding: str) -> str
                     "are part of that field."
                 )
     return None
+
+
+def note_kept_quotes(path: Path, table: pa.Table, names: Sequence[str]) -> str | None:
+    """Say where quotes that seem to enclose fields were kept as characters.
+
+    Args:
+        path: the file, read without quoting.
+        table: what Arrow read.
+        names: columns of texts.
+
+    Returns:
+        A sentence, or `None`: no text stands between quotes and has two in a row.
+    """
+    count = 0
+    for name in set(names).intersection(table.column_names):
+        found = pc.match_substring_regex(table.column(name), _ENCLOSED)
+        count += pc.sum(found).as_py() or 0
+    if not count:
+        return None
+    texts = "1 text stands" if count == 1 else f"{count:,} texts stand"
+    return (
+        f'{texts} between quotes (") in {path.name}, others in it doubled, and all '
+        "are kept; pass quoting=True (--quoting) if they enclose the file's fields."
+    )
 
 
 def _has_lines_in_fields(table: pa.Table) -> bool:

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from kbert.data.damage import check_last_quote, check_widths, note_odd_quote
+from kbert.data.damage import (
+    check_last_quote,
+    check_widths,
+    note_kept_quotes,
+    note_odd_quote,
+)
 from kbert.data.delimiters import (
     MARKS,
     find_excel_line,
@@ -59,6 +64,9 @@ def read_delimited(
     table = _read_table(path, head, reading, mark, quoting, encoding)
     if quoting and (odd := note_odd_quote(path, table, mark, encoding)):
         notes.append(odd)
+    if not quoting and reading.quoting is None:
+        kept = note_kept_quotes(path, table, reading.text_columns)
+        notes += [] if kept is None else [kept]
     words = {",": "CSV", "\t": "TSV"}.get(mark, "delimited text")
     return table, words, tuple(notes)
 

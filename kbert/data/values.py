@@ -5,6 +5,8 @@ lists, or as several columns of 0 and 1. All become one column of names with a m
 between them that no name has, so that rows are compared, hashed and shown as ever.
 """
 
+import ast
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -56,18 +58,61 @@ def join_labels(source: "Source", separator: str | None) -> "Source":
         parts = [[] if row is None else [str(v) for v in row] for row in values]
     else:
         texts = ["" if value is None else str(value) for value in values]
-        mark = separator or find_mark(texts)
-        parts = [text.split(mark) if mark else [text] for text in texts]
-        source = replace(source, separator=mark)
-        if mark != separator:
-            note = (
-                f"The labels of a row in column {source.label!r} are parted at "
-                f"{mark!r}; pass separator= (--separator) for another mark."
-            )
-            source = replace(source, notes=(*source.notes, note))
+        if (lists := read_lists(texts)) is not None:
+            parts = lists
+        else:
+            mark = separator or find_mark(texts)
+            parts = [text.split(mark) if mark else [text] for text in texts]
+            source = _note_mark(source, mark, separator)
     joined = pa.array([_join(row) for row in parts], pa.large_string())
     table = source.table.set_column(place, source.label, joined)
     return replace(source, table=table)
+
+
+def _note_mark(source: "Source", mark: str | None, separator: str | None) -> "Source":
+    """Remember what parts labels, and say so unless the user did."""
+    source = replace(source, separator=mark)
+    if mark == separator:
+        return source
+    note = (
+        f"The labels of a row in column {source.label!r} are parted at {mark!r}; pass "
+        "separator= (--separator) for another mark."
+    )
+    return replace(source, notes=(*source.notes, note))
+
+
+def read_lists(texts: Sequence[str]) -> list[list[str]] | None:
+    """Read lists that stand in a column as text, such as `['a', 'b']`.
+
+    That is how tables with a column of lists are written to CSV, by Python's rules or
+    by JSON's.
+
+    Args:
+        texts: of the column; an empty one is an empty list.
+
+    Returns:
+        The lists; `None` where any text is none, or all are empty.
+    """
+    read: dict[str, list[str] | None] = {text: _read_list(text) for text in set(texts)}
+    if not any(texts) or None in read.values():
+        return None
+    return [read[text] or [] for text in texts]
+
+
+def _read_list(text: str) -> list[str] | None:
+    text = text.strip()
+    if not text:
+        return []
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            found = parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, list):
+            return [str(one) for one in found if one is not None]
+    return None
 
 
 def _join(names: Sequence[str]) -> str:

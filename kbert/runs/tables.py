@@ -121,7 +121,7 @@ class Delimited(Table):
                         raise ValueError(
                             f"{self.path} needs {len(self.names)} fields a row, but "
                             f"row {number:,} has {len(row)}; add what is missing, or "
-                            "quote fields that hold the delimiter."
+                            "quote fields that hold the delimiter (a tab: --quoting)."
                         )
                     yield row
         except UnicodeError:

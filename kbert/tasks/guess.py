@@ -14,7 +14,7 @@ import pyarrow as pa
 from kbert.data.delimiters import read_head
 from kbert.data.encodings import choose_encoding
 from kbert.data.files import JSON_SUFFIXES
-from kbert.data.values import find_mark
+from kbert.data.values import find_mark, read_lists
 from kbert.tasks.columns import complete, look
 from kbert.tasks.find import find_task
 from kbert.tasks.tag_data import CONLL_SUFFIXES, WORD_FIELDS
@@ -170,7 +170,8 @@ def _sample(values: pa.ChunkedArray) -> Column:
         kind = kind.value_type
     found = [v for v in values.take(places.astype(int)).to_pylist() if v is not None]
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    return Column([str(v) for v in found if v == v and str(v).strip()], is_list)
+    values = [str(v) for v in found if v == v and str(v).strip()]
+    return Column(values, is_list or read_lists(values) is not None)
 
 
 def find_separator(column: Column) -> str | None:
