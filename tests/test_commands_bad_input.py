@@ -381,3 +381,41 @@ def test_an_output_of_few_characters_stops_nothing(place, encoding, monkeypatch)
     assert rb"\u2212 \u0119" in printed["inspect"]
     assert json.loads(printed["json"].splitlines()[0])["num_examples"] == 7
     assert rows["text"][-1] in printed["table"].decode("utf-8")
+
+
+def test_columns_that_cannot_be_told_apart_are_refused(place, refuses, tmp_path):
+    run, twice = place / "run", tmp_path / "twice.csv"
+    twice.write_text("text,mood,text\na film,good,b\n", "utf-8")
+    out = tmp_path / "out.csv"
+    assert "has several columns 'text'" in refuses("predict", run, twice, "--out", out)
+    frame = pd.DataFrame([["a film", "b"]], columns=["text", "text"])
+    with pytest.raises(ValueError, match="the data have several columns 'text'"):
+        kbert.predict(run, frame)
+    words = train_line(place, place / "moods.csv", tmp_path / "run")
+    both = refuses(*words, "--text", "text", "--text-pair", "text")
+    assert "(--text, --text-pair) are both 'text'" in both
+    assert not out.exists() and not (tmp_path / "run").exists()
+
+
+def test_packed_predictions_are_named_without_their_packing(place, refuses, tmp_path):
+    packed = tmp_path / "moods.csv.gz"
+    pd.DataFrame({"text": TEXTS, "mood": MOODS}).to_csv(packed, index=False)
+    said = refuses("predict", place / "run", packed, "--out", tmp_path / "p.csv.gz")
+    assert "name the file 'p.csv' instead of 'p.csv.gz'" in said
+
+
+def test_a_stray_word_among_scores_is_named_by_its_row(place, refuses, tmp_path):
+    scores = [f"{number / 80:.3f}" for number in range(80)]
+    scores[33] = "N/A"
+    table = tmp_path / "scores.csv"
+    pd.DataFrame({"text": TEXTS, "score": scores}).to_csv(table, index=False)
+    said = refuses(*train_line(place, table, tmp_path / "run"))
+    assert "must hold numbers; row 33 has 'N/A'" in said
+
+
+def test_the_threshold_is_refused_before_the_rows_are_predicted(
+    place, refuses, monkeypatch
+):
+    monkeypatch.setattr("kbert.runs.evaluation._predict", lambda *a: 1 / 0)
+    said = refuses("evaluate", place / "run", place / "moods.csv", "--threshold", "2")
+    assert "must be a number between 0 and 1 here; received 2.0" in said

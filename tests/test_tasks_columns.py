@@ -72,6 +72,8 @@ def test_columns_that_are_named_are_taken():
         (list(range(30)), "regress", "30 different numbers"),
         ([0.5, 1.0, 2.0] * 10, "regress", "fractions, such as 0.5"),
         (["2.25", "3"] * 15, "regress", "fractions, such as 2.25"),
+        (["2.25", "3"] * 14 + ["1", "N/A"], "regress", "numbers, but for 'N/A'"),
+        (["1", "2"] * 14 + ["1", "more"], "classify", "3 different"),
         (["a;b", "b", "a"] * 10, "multilabel", "several labels a row, such as 'a;b'"),
         (["a|b", "b", "a", "c|a", "c"] * 6, "multilabel", "such as"),
         (["good, very", "bad, very"] * 15, "classify", "2 different"),

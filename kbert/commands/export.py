@@ -20,6 +20,7 @@ class Flags:
     int8: bool = False  # onnx: round to 8 bits, and say what that changes
     examples: str | None = None  # labelled texts to measure that on; else the run's
     text: str | None = None  # column of the examples' texts; else as in training
+    text_pair: str | None = None  # column of their second texts; else likewise
     label: str | None = None  # column of the examples' labels; else likewise
     overwrite: bool = False  # replace a folder that an earlier export wrote
     json: bool = False  # print one JSON object
@@ -65,13 +66,18 @@ def _read_examples(flags: Flags) -> tuple[Any, Any]:
 
         run = load_run(flags.run)
         request = run.request(
-            flags.examples, text=flags.text, label=flags.label, reading=reading
+            flags.examples,
+            text=flags.text,
+            text_pair=flags.text_pair,
+            label=flags.label,
+            reading=reading,
         )
         return flags.run, run.task.read(request)
     from kbert.data import load_split
     from kbert.exporting.comparison import TOKEN_TASKS
     from kbert.models import load_model
     from kbert.tasks import Request, find_task
+    from kbert.tasks.task import PAIRED
 
     model = load_model(flags.run, compile=False)
     if model.task in TOKEN_TASKS:
@@ -83,6 +89,15 @@ def _read_examples(flags: Flags) -> tuple[Any, Any]:
             reading=reading,
         )
         return model, find_task(model.task).read(request)
+    if model.metadata.get(PAIRED) and flags.text_pair is None:
+        raise ValueError(
+            f"{flags.run} reads pairs of texts; name the column of the second ones: "
+            "--text-pair."
+        )
     return model, load_split(
-        flags.examples, text=flags.text or "text", label=flags.label, **reading
+        flags.examples,
+        text=flags.text or "text",
+        text_pair=flags.text_pair,
+        label=flags.label,
+        **reading,
     )

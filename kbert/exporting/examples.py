@@ -98,8 +98,10 @@ def write_example(format: str, model: Model, head: Head | None) -> str:
             return _TRANSFORMERS.format(
                 pipeline="token-classification", inputs='"a text with words to label"'
             )
+        every = ", top_k=None" if model.task == "multilabel" else ""  # each label's
         return _TRANSFORMERS.format(
-            pipeline="text-classification", inputs='["a text"], truncation=True'
+            pipeline="text-classification",
+            inputs=f'["a text"], truncation=True{every}',
         )
     return _write_onnx_example(model, head)
 

@@ -186,9 +186,12 @@ def _describe(model: Model, format: str) -> list[str]:
         )
     thresholds = model.metadata.get("thresholds")
     if thresholds and model.task != "classify":
+        names = model.label_names or range(len(thresholds))
+        pairs = zip(names, thresholds, strict=True)
+        shown = ", ".join(f"{name} {threshold:.6g}" for name, threshold in pairs)
         notes.append(
-            f"Thresholds were chosen for this model ({', '.join(map(str, thresholds))}"
-            "; in config.json, under kbert); other libraries decide without them."
+            f"Thresholds were chosen for this model ({shown}; in config.json, under "
+            "kbert); other libraries decide without them."
         )
     return list(filter(None, notes))
 

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from kbert.data.files import Reading
 from kbert.data.folders import find_parts
-from kbert.data.opening import format_suffix
+from kbert.data.opening import COMPRESSIONS, format_suffix
 from kbert.data.sources import read_table
 from kbert.report import RunFolder
 from kbert.runs.tables import Added, Lines, Parquet, Records, Table, open_table
@@ -106,6 +106,7 @@ def predict(
     names = _name_inputs(run, request, table.names)
     for name in names:
         table.require(name)
+        _require_one(name, table.names, f"{table.path} has")
     if isinstance(table, Parquet):
         types = run.task.find_column_types()
         table.types = {_name_added(n, table.names): kind for n, kind in types.items()}
@@ -151,6 +152,11 @@ def _name_inputs(run: TrainedRun, request: Request, known: Sequence[str]) -> lis
         return named
     found = [next((n for n in own if n in known), own[0]) for own in usual]
     return [name or own for name, own in zip_longest(asked[: len(usual)], found)]
+
+
+def _require_one(name: str, names: Sequence[Any], words: str) -> None:
+    if names.count(name) > 1:
+        raise ValueError(f"{words} several columns {name!r}; rename all but one.")
 
 
 class _Predictor:
@@ -300,9 +306,10 @@ def _replacing(out: Path, source: Any, table: Table) -> Iterator[IO]:
     suffix = table.suffix or format_suffix(Path(source))
     if out.suffix.lower() != suffix.lower():
         name = "standard input" if is_stream else Path(source).name
+        plain = out.with_suffix("") if out.suffix in COMPRESSIONS else out
         raise ValueError(
             f"predictions of {name} are written as {suffix}; name the file "
-            f"{out.with_suffix(suffix).name!r} instead of {out.name!r}."
+            f"{plain.with_suffix(suffix).name!r} instead of {out.name!r}."
         )
     with RunFolder(out.parent).replacing(out.name) as temporary:
         if isinstance(table, Parquet):
@@ -338,6 +345,7 @@ def _predict_memory(
                 f"the data have no column {name!r}; they have "
                 f"{', '.join(map(str, frame.columns))}. Name it: text=."
             )
+        _require_one(name, frame.columns.tolist(), "the data have")
     values = [frame[name].astype(object) for name in names]
     columns = [
         check_texts(column.where(column.notna(), None).tolist(), name)

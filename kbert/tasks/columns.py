@@ -30,6 +30,11 @@ def complete(request: Request) -> tuple[Request, list[str]]:
     """
     if isinstance(request.label, str) and "," in request.label:
         request = replace(request, label=split_names(request.label, request))
+    if request.text is not None and request.text == request.text_pair:
+        raise ValueError(
+            f"text and text_pair (--text, --text-pair) are both {request.text!r}; name "
+            "two columns, or leave text_pair out."
+        )
     if request.text and request.label:
         return request, []
     found = find_columns(

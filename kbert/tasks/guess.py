@@ -25,6 +25,7 @@ _MOST_WHOLE_CLASSES = 20
 # A smaller share of rows with separators: they are part of the names.
 _LEAST_SEVERAL = 0.02
 _MOST_SINGLE = 0.05  # share of labels that only one of the rows looked at has
+_MOST_ODD = 0.05  # share of values that are no numbers in a column of scores
 _SEEN_ROWS = 5000  # enough to tell what a column holds
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
 _TAG = re.compile(r"O|[BIESLU]-\S+")
@@ -52,6 +53,21 @@ class Column:
     def is_number(self) -> bool:
         """Whether every value is a number."""
         return bool(self.values) and all(map(_NUMBER.fullmatch, self.values))
+
+    def find_fraction(self) -> str | None:
+        """Return a number that is not whole, if there is one."""
+        numbers = filter(_NUMBER.fullmatch, self.distinct)
+        return next((v for v in numbers if not float(v).is_integer()), None)
+
+    def find_odd(self) -> str | None:
+        """Return a value that is no number where nearly all are, and scores at that."""
+        odd = [value for value in self.values if not _NUMBER.fullmatch(value)]
+        if not odd or len(odd) > _MOST_ODD * len(self.values):
+            return None
+        num_numbers = len(self.distinct) - len(set(odd))
+        if self.find_fraction() is None and num_numbers <= _MOST_WHOLE_CLASSES:
+            return None
+        return odd[0]
 
 
 def guess_task(request: Request, table: pa.Table | None = None) -> tuple[Task, str]:
@@ -147,12 +163,14 @@ def _guess_by_labels(
         return "multilabel", f"column {label!r} holds lists of labels"
     distinct = column.distinct
     if column.is_number:
-        values = [float(value) for value in distinct]
-        fraction = next((v for v in distinct if not float(v).is_integer()), None)
+        fraction = column.find_fraction()
         if fraction is not None:
             return "regress", f"column {label!r} holds fractions, such as {fraction}"
-        if len(values) > _MOST_WHOLE_CLASSES:
-            return "regress", f"column {label!r} holds {len(values)} different numbers"
+        if len(distinct) > _MOST_WHOLE_CLASSES:
+            words = f"column {label!r} holds {len(distinct)} different numbers"
+            return "regress", words
+    elif odd := column.find_odd():
+        return "regress", f"column {label!r} holds numbers, but for {odd!r}"
     elif mark := find_separator(column):
         example = next(value for value in distinct if mark in value)
         return (
