@@ -6,6 +6,7 @@ import io
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -163,6 +164,23 @@ def test_both_validation_and_test_are_measured(stages):
         kept = records[name]["history"][records[name]["kept_epoch"] - 1]
         found = records[name]["figures"]["validation_accuracy"]
         assert found == pytest.approx(kept["val_accuracy"], abs=1e-6)
+
+
+def test_rows_that_validate_and_are_measured_are_predicted_once(monkeypatch):
+    found, measured = [], []
+    monkeypatch.setattr(imdb, "predict", lambda *_: found.append("again") or "again")
+    monkeypatch.setattr(
+        reviews_data, "measure_validation", lambda _, one: measured.append(one)
+    )
+    for as_documented in (True, False):
+        trial = SimpleNamespace(
+            flags=SimpleNamespace(as_documented=as_documented),
+            material=SimpleNamespace(extra={}),
+            probabilities="once",
+            validation=None,
+        )
+        imdb.finish(trial, None)
+    assert measured == ["once", "again"] and found == ["again"]
 
 
 def test_every_claim_has_a_measured_figure(stages):

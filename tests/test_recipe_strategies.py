@@ -82,7 +82,7 @@ def test_each_study_changes_what_it_is_about():
         "freeze_10": ["frozen is 10 (documented: None)"],
         "batch_8": ["batch size is 8 (documented: 16)"],
         "batch_16": [],
-        "rate_2e6_1e4": [
+        "rate_2e-6_1e-4": [
             "learning rate is 2e-06 (documented: 2e-05)",
             "head learning rate is 0.0001 (documented: None)",
         ],
@@ -191,7 +191,7 @@ def test_staged_training_trains_the_head_and_then_everything():
 
 
 def test_the_head_learns_at_its_own_rate():
-    optimizer = strategies.train(build_trial("rate_1e5_1e4")).optimizer
+    optimizer = strategies.train(build_trial("rate_1e-5_1e-4")).optimizer
     assert float(optimizer.learning_rate) == pytest.approx(1e-5)
     assert optimizer.head_multiplier == pytest.approx(10)
 

@@ -47,6 +47,7 @@ def _predict(trial: Trial, model: "Model") -> np.ndarray:
     found = model.predict(rows) if predict is None else predict(trial, model, rows)
     seconds = time.perf_counter() - started
     trial.extra["measured rows a second"] = len(rows) / seconds
+    trial.probabilities = found
     return found
 
 

@@ -71,7 +71,7 @@ RATES = ((5e-5, 5e-5), (1e-5, 5e-5), (1e-5, 1e-4), (2e-6, 1e-4))  # encoder, hea
 SETTINGS = {
     "full": replace(STUDY, epochs=3, rows=None, validation_rows=None),
     **{f"freeze_{n}": replace(STUDY, frozen=n) for n in (0, 6, 10, 12)},
-    **{f"rate_{a:.0e}_{b:.0e}".replace("-0", ""):
+    **{f"rate_{a:.0e}_{b:.0e}".replace("-0", "-"):
        replace(STUDY, learning_rate=a, head_learning_rate=b) for a, b in RATES},
     **{f"batch_{n}": replace(STUDY, batch_size=n) for n in (8, 16, 32)},
     "small_data": replace(STUDY, rows=300, epochs=3, dropout=0.4),

@@ -21,6 +21,7 @@ from kbert.recipes.flags import Flags
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
     from kbert.callbacks import Progress
     from kbert.models import Model
@@ -53,6 +54,7 @@ class Trial:
         extra: figures measured on the way, by name; claims may refer to them.
         files: what else was written: a word for the console, and where it is.
         plan: what tells the run from others, as JSON values.
+        probabilities: of the measured rows, (n, num_classes), once they are predicted.
         monitor: what chooses the epoch that is kept, and whether `max` or `min` is
             best; `None`: the last epoch is.
     """
@@ -70,6 +72,7 @@ class Trial:
     extra: dict[str, Any] = field(default_factory=dict)
     files: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
+    probabilities: "np.ndarray | None" = None
     monitor: tuple[str, str] | None = None
     started: float = field(default_factory=time.perf_counter)
 
