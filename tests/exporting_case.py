@@ -66,7 +66,7 @@ def build_task(task: str, family="bert", **changes):
     )
     if task in ("multilabel", "tag"):
         model.label_names = tuple(f"name {index}" for index in range(units))
-    model.metadata = {"thresholds": [0.4]}
+    model.metadata = {"thresholds": [0.4] * units}
     return draw(model)
 
 

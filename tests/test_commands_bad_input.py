@@ -418,4 +418,4 @@ def test_the_threshold_is_refused_before_the_rows_are_predicted(
 ):
     monkeypatch.setattr("kbert.runs.evaluation._predict", lambda *a: 1 / 0)
     said = refuses("evaluate", place / "run", place / "moods.csv", "--threshold", "2")
-    assert "must be a number between 0 and 1 here; received 2.0" in said
+    assert "must be a number between 0 and 1; received 2.0" in said

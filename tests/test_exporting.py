@@ -130,7 +130,7 @@ def test_other_heads_on_a_text(task, family, tmp_path):
         np.testing.assert_allclose([found[n] for n in names], row, atol=1e-5)
     back = kbert.load_model(folder, precision="float32")
     np.testing.assert_array_equal(back.predict(TEXTS), expected)
-    assert back.task == task and back.metadata == {"thresholds": [0.4]}
+    assert back.task == task and back.metadata == model.metadata
 
 
 @pytest.mark.parametrize("family", SOME)
@@ -846,7 +846,9 @@ def test_a_card_without_a_run_invents_nothing(tmp_path):
 
 def test_thresholds_are_said(tmp_path, caplog):
     kbert.export(build_task("multilabel"), "onnx", tmp_path / "out")
-    assert "Thresholds were chosen for this model (0.4;" in caplog.text
+    assert (
+        "Thresholds were chosen for this model (name 0 0.4, name 1 0.4," in caplog.text
+    )
     model = build_classifier()
     model.metadata = {"threshold": 0.31}
     for format in ("keras", "safetensors"):

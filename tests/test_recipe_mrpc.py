@@ -261,7 +261,8 @@ def test_done_right_every_run_starts_from_the_encoder(tmp_path):
     assert seen["epochs"][0] is None
     deviations = " ".join(record["deviations"])
     assert "The document goes on from the model of batch_size." in deviations
-    assert ".18 and .0006" in deviations, "the proof is told"
+    report = (tmp_path / "run" / "report.md").read_text("utf-8")
+    assert ".18 and .0006" in report, "the proof is told"
 
 
 # === Bad input ===

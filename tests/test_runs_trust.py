@@ -321,7 +321,7 @@ def test_another_threshold_can_be_given_without_training_again(runs, capsys):
     assert run.predict(texts)["label"].tolist() == plain["label"].tolist()
     several = runs["multilabel"].predict(texts, threshold=0.999)
     assert set(several["label"]) == {""}
-    with pytest.raises(ValueError, match="number between 0 and 1 here; received 'f1'"):
+    with pytest.raises(ValueError, match="number between 0 and 1; received 'f1'"):
         run.predict(texts, threshold="f1")
     with pytest.raises(ValueError, match="the task regress decides without one"):
         runs["regress"].evaluate((texts, [1.0] * 40), threshold=0.3)

@@ -87,7 +87,7 @@ def find_options(task: Task, model: "Model", threshold: float | None) -> dict[st
         return task.find_options(model)
     if isinstance(threshold, str) or not 0 < threshold < 1:
         raise ValueError(
-            "threshold (--threshold) must be a number between 0 and 1 here; received "
+            "threshold (--threshold) must be a number between 0 and 1; received "
             f"{threshold!r}. By f1, accuracy or cost it is chosen in training."
         )
     rule = ThresholdRule(threshold)
