@@ -5,10 +5,12 @@ import dataclasses
 import difflib
 import io
 import os
+import signal
 import sys
+import threading
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 Config = TypeVar("Config")
@@ -61,7 +63,8 @@ def run_recipe(
             return int(stop.code or EXIT_OK)
         except ValueError as error:
             return _fail(error, EXIT_USAGE, debug)
-        run(config)
+        with _stopping_alike():
+            run(config)
     except BrokenPipeError:
         return _stop_writing()
     except ValueError as error:  # data, or a value that only shows itself in the run
@@ -74,6 +77,19 @@ def run_recipe(
         )
         return EXIT_INTERRUPTED
     return EXIT_OK
+
+
+@contextlib.contextmanager
+def _stopping_alike() -> Iterator[None]:
+    """Let SIGTERM, as batch systems send it, stop a block as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 def _let_print_anything() -> None:

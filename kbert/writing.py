@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and undisturbed by Ctrl-C."""
+"""Write files whole or not at all, and undisturbed by signals to stop."""
 
 import contextlib
 import os
@@ -64,15 +64,19 @@ def _flush_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let Ctrl-C wait until the block, which saves something, has ended."""
+    """Let Ctrl-C and SIGTERM wait until the block, which saves something, has ended."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    pressed: list[int] = []
-    usual = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    sent: list[int] = []
+    usual = {
+        one: signal.signal(one, lambda number, _: sent.append(number))
+        for one in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, usual)
-    if pressed:
-        signal.raise_signal(signal.SIGINT)
+        for one, handler in usual.items():
+            signal.signal(one, handler)
+    if sent:
+        signal.raise_signal(sent[0])

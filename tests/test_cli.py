@@ -1,6 +1,7 @@
 """Flags, exit codes and one-sentence errors of the command line."""
 
 import errno
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,6 +9,7 @@ from typing import Literal
 import pytest
 
 from kbert import cli
+from kbert.writing import undisturbed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,21 @@ def test_a_bug_is_not_disguised_as_a_user_error(capsys):
 
     with pytest.raises(TypeError, match="a bug"):
         cli.run_recipe(Config, run, [])
+
+
+def test_a_signal_to_end_stops_as_ctrl_c_does_once_what_is_saved_is_whole(capsys):
+    steps = []
+
+    def run(config):
+        with undisturbed():
+            signal.raise_signal(signal.SIGTERM)
+            steps.append("saved")
+        steps.append("went on")
+
+    usual = signal.getsignal(signal.SIGTERM)
+    code, _, err = call(capsys, [], run)
+    assert code == 130 and err.strip() == "Stopped; nothing was kept."
+    assert steps == ["saved"] and signal.getsignal(signal.SIGTERM) == usual
 
 
 def test_an_interrupt_says_what_was_kept(capsys):
