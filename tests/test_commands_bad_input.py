@@ -419,3 +419,22 @@ def test_the_threshold_is_refused_before_the_rows_are_predicted(
     monkeypatch.setattr("kbert.runs.evaluation._predict", lambda *a: 1 / 0)
     said = refuses("evaluate", place / "run", place / "moods.csv", "--threshold", "2")
     assert "must be a number between 0 and 1; received 2.0" in said
+
+
+def test_a_file_without_a_header_is_read_with_the_names_given(place, tmp_path, capsys):
+    bare, run = tmp_path / "SMSSpamCollection", tmp_path / "run"
+    lines = [f"{mood}\t{text}" for text, mood in zip(TEXTS, MOODS, strict=True)]
+    bare.write_text("\n".join(lines), "utf-8")
+    layout = ["--columns", "mood, text", "--delimiter", "\\t"]
+    assert main(train_line(place, bare, run, *layout)) == 0
+    assert "--columns mood,text" in kbert.load_run(run).report["command"]
+    capsys.readouterr()
+    assert main(["evaluate", str(run), str(bare), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_examples"] == 80
+    out = tmp_path / "out.tsv"
+    assert main(["predict", str(run), str(bare), "--out", str(out)]) == 0
+    written = out.read_text("utf-8").splitlines()
+    assert len(written) == 80 and written[0].startswith(lines[0] + "\t")
+    capsys.readouterr()
+    assert main(["inspect", str(bare), *layout, "--preset", str(place / "preset")]) == 0
+    assert "80 rows" in capsys.readouterr().out

@@ -14,6 +14,7 @@ class Layout:
     encoding: str | None = None  # of text files; else utf-8
     quoting: bool = False  # quotes enclose fields, also where tabs part them
     no_quoting: bool = False  # quotes are mere characters
+    columns: str | None = None  # names, a,b,c, of a file whose first line has none
 
     def __post_init__(self) -> None:
         """Refuse contradictions."""
@@ -25,6 +26,8 @@ class Layout:
         given: dict[str, Any] = {"delimiter": self.delimiter, "encoding": self.encoding}
         if self.quoting or self.no_quoting:
             given["quoting"] = self.quoting
+        if self.columns is not None:
+            given["columns"] = tuple(name.strip() for name in self.columns.split(","))
         return {name: value for name, value in given.items() if value is not None}
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PREDICTIONS_FILE = "predictions.csv"
 _IN_MEMORY = "in memory"
-_FLAGS_LACK = {"columns", "drop"}  # arguments that no flag has
+_FLAGS_LACK = {"drop"}  # arguments that no flag has
 LENGTH_COUNTS = "length_counts"  # of the training texts, for `kbert report`
 
 

@@ -304,7 +304,7 @@ def _replacing(out: Path, source: Any, table: Table) -> Iterator[IO]:
     if not is_stream and out.exists() and out.samefile(source):
         raise ValueError(f"{out} is the input, which is never changed; name another.")
     suffix = table.suffix or format_suffix(Path(source))
-    if out.suffix.lower() != suffix.lower():
+    if suffix and out.suffix.lower() != suffix.lower():
         name = "standard input" if is_stream else Path(source).name
         plain = out.with_suffix("") if out.suffix in COMPRESSIONS else out
         raise ValueError(
