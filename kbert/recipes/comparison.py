@@ -14,9 +14,10 @@ from kbert.recipes.verdicts import NOTHING, describe_claim, describe_values, sum
 from kbert.report.wording import metric_name
 
 Record = Mapping[str, Any]
+# Flags that set no training apart from another: which seeds, what is measured beside.
+ASIDE = ("seed", "seeds", "memory")
 # Flags whose effect a record has in plain words elsewhere.
-SEEDS = ("seed", "seeds")
-_SAID_ELSEWHERE = {*SEEDS, "data", "preset", "limit", "as-documented", "device"} | {
+_SAID_ELSEWHERE = {*ASIDE, "data", "preset", "limit", "as-documented", "device"} | {
     one.name.replace("_", "-") for one in fields(Settings)
 }
 
@@ -288,7 +289,7 @@ def compare(experiment: Experiment, records: Sequence[Record]) -> list[Row]:
     groups: dict[tuple, list] = {}
     for record in records:
         flags = read_flags(record["command"])
-        for said in (*SEEDS, "as-documented"):
+        for said in (*ASIDE, "as-documented"):
             flags.pop(said, None)
         key = (
             order.index(record["variant"]),

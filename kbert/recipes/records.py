@@ -76,7 +76,7 @@ def name_row(experiment: Experiment, record: Mapping[str, Any]) -> str:
     """
     parts = [record["recipe"], record["variant"], record["preset"]["name"]]
     flags = comparison.read_flags(record["command"])
-    said_apart = (*comparison.SEEDS, "data", "preset", "device", "as-documented")
+    said_apart = (*comparison.ASIDE, "data", "preset", "device", "as-documented")
     for said in (*said_apart, experiment.flag):
         flags.pop(said, None)
     if comparison.repeats_defects(experiment, record):
