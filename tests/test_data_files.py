@@ -393,3 +393,8 @@ def test_small_blocks_read_the_same(write, monkeypatch, longest):
     split = load_split(path, label="label")
     assert split.texts == usual.texts and split.labels.tolist() == usual.labels.tolist()
     assert split.column("other") == usual.column("other")
+
+
+def test_an_address_is_no_file():
+    with pytest.raises(FileNotFoundError, match="addresses such as https:// are not"):
+        load_split("https://example.com/x.csv")

@@ -395,3 +395,13 @@ def test_no_findings_are_said_and_many_classes_have_no_threshold(data):
     trust = report.assess(model, parts, explain_mistakes=0, num_bootstrap=20)
     assert not trust.thresholds and "threshold" not in model.metadata
     assert trust.calibration is not None
+
+
+def test_without_parts_that_are_large_enough_no_empty_table_is_shown(assessed):
+    trust = assessed[2]
+    few = [{**one, "groups": []} for one in trust.slices]
+    run = make_trusted_run(report.Trust(**{**vars(trust), "slices": few}))
+    for page in (report.render_html(run), report.render_markdown(run)):
+        assert "No part has enough rows" in page
+    assert "| by | part |" not in report.render_markdown(run)
+    assert "| by | part |" in report.render_markdown(make_trusted_run(trust))

@@ -139,7 +139,7 @@ def read_file(path: Path, reading: Reading) -> tuple[pa.Table, str, tuple[str, .
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?`, or `.` when no known name is near."""
     lowered = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.61)
     return f"; did you mean {lowered[near[0]]!r}?" if near else "."
 
 
@@ -151,6 +151,11 @@ def check_is_file(path: Path) -> None:
             f"{path / 'train.csv'}."
         )
     if not path.exists():
+        if path.parts[0].endswith(":") and len(path.parts[0]) > 2:  # no drive
+            raise FileNotFoundError(
+                f"addresses such as {path.parts[0]}// are not read; download the file "
+                "and name it."
+            )
         folder = path.parent
         siblings = [p.name for p in folder.iterdir()] if folder.is_dir() else []
         where = "" if folder.is_dir() else f" (and no folder {folder})"
