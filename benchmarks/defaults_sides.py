@@ -30,7 +30,7 @@ class Training:
         max_length: longest text, in tokens.
         accumulate: steps whose gradients make one update.
         keep: figure on validation rows whose best epoch is kept, or `classify` for how
-            `kbert.train` ranks epochs; `None`: the last is kept.
+            `kbert.train` chooses one; `None`: the last is kept.
         patience: epochs without a better one, after which training stops.
         schedule: how the rate falls, as `kbert.adamw` takes it.
         warmup: share of the updates in which the rate rises.
@@ -205,7 +205,7 @@ def build_optimizer(training: Training, num_rows: int):
 
 
 def _build_callbacks(training: Training, num_rows: int) -> list:
-    """Return what keeps the best epoch and stops in time."""
+    """Return what chooses the epoch to keep and stops in time."""
     import keras
 
     if training.keep is None:

@@ -17,6 +17,7 @@ Config = TypeVar("Config")
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 _KINDS = {int: "a whole number", float: "a number"}
+_STRICT = ("strict", "surrogateescape")  # the latter where the locale is C
 _EXPECTED_ERRORS = (OSError, RuntimeError, MemoryError)
 
 
@@ -85,7 +86,11 @@ def _stopping_alike() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    usual = signal.getsignal(signal.SIGTERM)
+    if usual is not signal.SIG_DFL:  # ignored, or somebody else's to handle
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
@@ -98,7 +103,7 @@ def _let_print_anything() -> None:
     Minus signs and other people's texts come to a console, log or pipe that may be in
     cp1252 or ASCII; training would end at them. Standard error does so by itself.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _STRICT:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

@@ -28,10 +28,7 @@ def replace_whole(path: Path, overwrite: bool = True) -> Iterator[Path]:
         raise FileNotFoundError(
             f"there is no folder {path.parent}; create it or save elsewhere."
         )
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} exists; pass overwrite=True or choose another file."
-        )
+    check_new(path, overwrite)
     suffix = path.suffix or ".tmp"
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{suffix}")
     try:
@@ -42,6 +39,22 @@ def replace_whole(path: Path, overwrite: bool = True) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_new(path: Path, overwrite: bool) -> None:
+    """Refuse a file that exists and may not.
+
+    Args:
+        path: file to write.
+        overwrite: whether it may exist.
+
+    Raises:
+        FileExistsError: it does.
+    """
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists; pass overwrite=True (--overwrite) or choose another file."
+        )
 
 
 def _flush(path: Path) -> None:
@@ -69,10 +82,10 @@ def undisturbed() -> Iterator[None]:
         yield
         return
     sent: list[int] = []
-    usual = {
-        one: signal.signal(one, lambda number, _: sent.append(number))
-        for one in (signal.SIGINT, signal.SIGTERM)
-    }
+    usual = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    usual = {k: v for k, v in usual.items() if v not in (None, signal.SIG_IGN)}
+    for one in usual:
+        signal.signal(one, lambda number, _: sent.append(number))
     try:
         yield
     finally:

@@ -361,8 +361,13 @@ def test_a_disk_that_fills_up_while_training_is_one_sentence(place, tmp_path, re
     assert not left
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
-def test_an_output_of_few_characters_stops_nothing(place, encoding, monkeypatch):
+@pytest.mark.parametrize(
+    ("encoding", "errors"),
+    [("cp1252", "strict"), ("ascii", "strict"), ("ascii", "surrogateescape")],
+)
+def test_an_output_of_few_characters_stops_nothing(
+    place, encoding, errors, monkeypatch
+):
     odd = place / "odd.csv"
     rows = {"text": [*TEXTS[:6], "\u2212 \u017alte"], "mood": [*MOODS[:6], "good"]}
     pd.DataFrame(rows).to_csv(odd, index=False)
@@ -373,7 +378,8 @@ def test_an_output_of_few_characters_stops_nothing(place, encoding, monkeypatch)
         "table": ["predict", run, str(odd), "--out", "-"],
     }.items():
         raw = io.BytesIO()
-        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
+        stream = io.TextIOWrapper(raw, encoding=encoding, errors=errors)
+        monkeypatch.setattr("sys.stdout", stream)
         assert main(words) == 0
         print("\u2212 \u0119")  # whatever else a command says
         sys.stdout.flush()
@@ -431,6 +437,8 @@ def test_a_file_without_a_header_is_read_with_the_names_given(place, tmp_path, c
     capsys.readouterr()
     assert main(["evaluate", str(run), str(bare), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["num_examples"] == 80
+    packed = tmp_path / "out.csv.gz"
+    assert main(["predict", str(run), str(bare), "--out", str(packed)]) == 2
     out = tmp_path / "out.tsv"
     assert main(["predict", str(run), str(bare), "--out", str(out)]) == 0
     written = out.read_text("utf-8").splitlines()

@@ -293,6 +293,9 @@ def test_quotes_that_a_tsv_keeps_are_said_where_they_seem_to_enclose(write):
     )
     for quoting in (True, False):  # who says so is not told
         assert load_split(path, label="label", quoting=quoting).notes == ()
+    twice = write("t.tsv", "text\ttext\tlabel\na\tb\t1\n")
+    with pytest.raises(ValueError, match="2 columns named 'text'"):
+        load_split(twice, label="label")
     path = write("p.tsv", "\n".join([rows[0], *rows[2:]]))
     assert load_split(path, label="label").notes == ()
 

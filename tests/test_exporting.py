@@ -724,6 +724,11 @@ def test_a_folder_that_holds_something_is_kept(tmp_path):
     assert (out / "mine.txt").read_text() == "kept"
     (out / "mine.txt").unlink()
     kbert.export(model, "safetensors", out)
+    (out / "backbone").mkdir()
+    (out / "backbone" / "mine.txt").write_text("kept")
+    with pytest.raises(FileExistsError, match=r"holds backbone/mine\.txt, which no"):
+        kbert.export(model, "safetensors", out, overwrite=True)
+    shutil.rmtree(out / "backbone")
     (out / ".git").mkdir()  # of somebody who publishes it
     with pytest.raises(FileExistsError, match=r"holds \.git, which no export wrote"):
         kbert.export(model, "safetensors", out, overwrite=True)

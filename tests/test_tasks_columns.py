@@ -86,6 +86,13 @@ def test_the_task_follows_from_the_labels(labels, name, why):
     assert task is TASKS[name] and why in words
 
 
+def test_numbers_of_labels_some_of_which_stand_together_are_no_scores():
+    labels = [*map(str, range(30))] * 3 + ["3;17", "4;9", "1;2"]
+    table = frame(text=[f"text {i}" for i in range(93)], label=labels)
+    task, words = guess_task(table)
+    assert task.name == "multilabel" and "'3;17'" in words
+
+
 def test_flags_in_several_columns_are_several_labels():
     task, words = guess_task(frame(text=TEXTS, a=[0, 1] * 15, b=[1, 1, 0] * 10))
     assert task.name == "multilabel" and "'a', 'b'" in words

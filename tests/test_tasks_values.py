@@ -57,6 +57,15 @@ def test_lists_that_were_written_as_text_are_read_as_they_were(rows):
     assert read_lists([""] * len(rows)) is None
 
 
+@given(st.lists(st.lists(st.sampled_from(["a", "b c", "d'e", 'f"g']), max_size=4)))
+@settings(deadline=None)
+def test_arrays_that_were_written_as_text_are_read_with_all_their_strings(rows):
+    rows = [*rows, ["a", "b"]]
+    texts = [str(np.array(row, object)) for row in rows]
+    assert read_lists(texts) == rows
+    assert read_lists(["['a'\n 'b']"]) == [["a", "b"]]
+
+
 @pytest.mark.parametrize(
     ("rows", "names"),
     [

@@ -21,7 +21,7 @@ class Flags:
     text_pair: str | None = None  # column of the second texts of pairs
     task: str | None = None  # classify, multilabel, regress, ...; else guessed
     preset: str | None = None  # encoder, see kbert presets; else the embedded one
-    epochs: int | None = None  # most passes over the rows; the best one is kept
+    epochs: int | None = None  # most passes over the rows; one of them is kept
     test: str | None = None  # FILE or share to measure on; 0: none; else 0.15
     validation: str | None = None  # FILE or share that chooses the epoch; else 0.15
     out: Path | None = None  # run folder; else runs/<task>-<time>

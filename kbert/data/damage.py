@@ -220,7 +220,7 @@ def note_kept_quotes(path: Path, table: pa.Table, names: Sequence[str]) -> str |
         A sentence, or `None`: no text stands between quotes and has two in a row.
     """
     count = 0
-    for name in set(names).intersection(table.column_names):
+    for name in (one for one in names if table.column_names.count(one) == 1):
         found = pc.match_substring_regex(table.column(name), _ENCLOSED)
         count += pc.sum(found).as_py() or 0
     if not count:

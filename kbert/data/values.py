@@ -6,8 +6,10 @@ between them that no name has, so that rows are compared, hashed and shown as ev
 """
 
 import ast
+import io
 import json
 import re
+import tokenize
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 Kind = Literal["classes", "several", "scores"]
 KINDS_OF_LABELS = ("classes", "several", "scores")
 SEPARATORS = (";", "|", ",")  # of the labels of a row, the likeliest first
+_NEIGHBOURS = re.compile(r"""['"]\s+['"]""")  # of two strings without a comma
 _MARK = "\x1f"  # ASCII's unit separator
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 _LISTED_NAMES = 20
@@ -69,6 +72,22 @@ def join_labels(source: "Source", separator: str | None) -> "Source":
     return replace(source, table=table)
 
 
+def _read_literal(text: str) -> Any:
+    """Read a list as Python writes it, or NumPy, which puts no commas."""
+    if _NEIGHBOURS.search(text):  # Python would make one string of the two
+        kinds = (tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER)
+        parts = [""]
+        before = None
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type in kinds:
+                continue
+            is_new = before == token.type == tokenize.STRING
+            parts.append(f", {token.string}" if is_new else token.string)
+            before = token.type
+        text = "".join(parts)
+    return ast.literal_eval(text)
+
+
 def _note_mark(source: "Source", mark: str | None, separator: str | None) -> "Source":
     """Remember what parts labels, and say so unless the user did."""
     source = replace(source, separator=mark)
@@ -105,7 +124,7 @@ def _read_list(text: str) -> list[str] | None:
         return []
     if not (text.startswith("[") and text.endswith("]")):
         return None
-    for parse in (json.loads, ast.literal_eval):
+    for parse in (json.loads, _read_literal):
         try:
             found = parse(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
@@ -283,7 +302,8 @@ def read_scores(column: pa.Array, where: str) -> tuple[np.ndarray, np.ndarray]:
         if not np.isfinite(scores[code]) and not _is_null(value):
             raise ValueError(
                 f"{where} must hold numbers; row {int(np.argmax(codes == code)):,} has "
-                f"{value!r}. Correct it, or name another label column."
+                f"{value!r}. Correct it, name another label column, or pass "
+                "task='classify' (--task) if these are classes."
             )
     nulls = np.array([_is_null(value) for value in values] + [True])
     return np.where(nulls[codes], -1, codes).astype(np.int32), scores[codes]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 NAME = "TF-IDF + logistic regression"
 SCORE_NAME = "TF-IDF + ridge regression"
 _LIKELIER = "Both take the likelier label here, whatever threshold the model has."
+_FROM_HALF = (
+    "Both give labels from 0.5 upwards here, whatever thresholds the model has."
+)
 _EACH_ITS_OWN = (
     "Of each label the model has its own threshold, and the baseline the best by F1 on "
     "the validation split."
@@ -82,7 +85,9 @@ def compare_with_baseline(
     parts, decided = [part], ""
     if labels.ndim == 1 and thresholds is not None:
         thresholds, decided = None, _LIKELIER
-    elif thresholds is not None and splits.validation is not None:
+    elif thresholds is not None and splits.validation is None:
+        thresholds, decided = None, _FROM_HALF
+    elif thresholds is not None:
         parts.append(splits.validation)
         decided = _EACH_ITS_OWN
     features, *others = _read_words([splits.train, *parts], ours.shape[1])

@@ -186,7 +186,9 @@ def _describe(model: Model, format: str) -> list[str]:
         )
     thresholds = model.metadata.get("thresholds")
     if thresholds and model.task != "classify":
-        names = model.label_names or range(len(thresholds))
+        names: Any = model.label_names or ()
+        if len(names) != len(thresholds):
+            names = range(len(thresholds))
         pairs = zip(names, thresholds, strict=True)
         shown = ", ".join(f"{name} {threshold:.6g}" for name, threshold in pairs)
         notes.append(

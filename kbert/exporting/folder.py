@@ -25,6 +25,15 @@ EXPORTED = {
     "vocab.json",
     "vocab.txt",
 }
+# What is below: a KerasHub preset.
+EXPORTED_DEEPER = (
+    "backbone/assets",
+    "backbone/config.json",
+    "backbone/metadata.json",
+    "backbone/model.weights.h5",
+    "backbone/preprocessor.json",
+    "backbone/tokenizer.json",
+)
 
 
 @contextlib.contextmanager
@@ -83,6 +92,9 @@ def check_free(out: Path, overwrite: bool) -> None:
             "overwrite=True (--overwrite) to replace an earlier export."
         )
     others = [name for name in held if name not in EXPORTED]
+    if not others:
+        inner = (path.relative_to(out).as_posix() for path in out.glob("*/**/*"))
+        others = sorted(path for path in inner if not path.startswith(EXPORTED_DEEPER))
     if not others and not _is_card(out / CARD):
         others = held
     if others:

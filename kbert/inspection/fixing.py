@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from kbert.data import Split
 from kbert.data.csv_rows import CsvWriter
-from kbert.data.files import Reading
+from kbert.data.files import DELIMITED_SUFFIXES, Reading
 from kbert.data.findings import check_kinds
 from kbert.data.opening import format_suffix
 from kbert.data.spreadsheets import SPREADSHEET_SUFFIXES
@@ -22,7 +22,7 @@ from kbert.inspection.characters import REPAIRS, may_need_repair
 from kbert.inspection.finding import KINDS, say_of_one
 from kbert.inspection.records import copy_records
 from kbert.inspection.rows import Rows
-from kbert.writing import replace_whole
+from kbert.writing import check_new, replace_whole
 
 DROPPED = ("nulls", "blanks", "duplicates", "leaks")
 REPAIRED = tuple(REPAIRS)
@@ -171,11 +171,7 @@ def check_wanted(
     if source.is_file():
         _check_format(path, source)
     for place in (path, _name_log(path)):
-        if place.exists() and not overwrite:
-            raise FileExistsError(
-                f"{place} exists; pass overwrite=True (--overwrite) or choose another "
-                "file."
-            )
+        check_new(place, overwrite)
 
 
 def _name_log(out: Path) -> Path:
@@ -189,7 +185,7 @@ def _check_format(out: Path, source: Path) -> None:
             f"{source} is a spreadsheet, which is read and not written; save its sheet "
             "as CSV and fix that."
         )
-    if out.suffix.lower() != suffix:
+    if out.suffix.lower() not in ([suffix] if suffix else ["", *DELIMITED_SUFFIXES]):
         raise ValueError(
             f"the cleaned file has the input's format; name it *{suffix}, not "
             f"{out.name!r}."

@@ -80,9 +80,10 @@ def _judge(claim: Claim, found: Mapping[str, Any]) -> str:
     if claim.to is not None and claim.value <= found["mean"] <= highest:
         return "inside"
     gap = found["mean"] - (highest if found["mean"] > highest else claim.value)
-    if gap and found["sd"] is not None and abs(gap) <= found["sd"]:
-        return "within 1 sd"
     if round(abs(gap), 3) == 0:
         return "equal"
-    size = f"{abs(gap):,.0f}" if float(gap).is_integer() else figure(abs(gap))
+    if found["sd"] is not None and abs(gap) <= found["sd"]:
+        return "within 1 sd"
+    is_whole = isinstance(found["mean"], int) and float(gap).is_integer()
+    size = f"{abs(gap):,.0f}" if is_whole else figure(abs(gap), like=found["mean"])
     return f"{'above' if gap > 0 else 'below'} by {size}"

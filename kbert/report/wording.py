@@ -44,11 +44,12 @@ _REORDERING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~#!$])")
 
 
-def figure(value: Any) -> str:
+def figure(value: Any, like: float | None = None) -> str:
     """Write a measured figure: three decimals, one from 100 on; thousands separated.
 
     Args:
         value: number, text or `None`.
+        like: number whose decimals it gets; `None`: its own.
 
     Returns:
         Text such as `0.812`, `1,523` or `–`.
@@ -61,7 +62,8 @@ def figure(value: Any) -> str:
         return f"{value:,}".replace("-", "\u2212")
     if value and abs(value) < 0.0005:
         return f"{value:.1e}".replace("-", "\u2212")
-    return f"{value:,.{_count_decimals(value)}f}".replace("-", "\u2212")
+    decimals = _count_decimals(value if like is None else like)
+    return f"{value:,.{decimals}f}".replace("-", "\u2212")
 
 
 def _count_decimals(value: float) -> int:

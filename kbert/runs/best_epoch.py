@@ -59,7 +59,7 @@ def choose_epoch(
 
 def _standard_error(share: float, num_rows: int) -> float:
     # At least a row: that none of so few is wrong is no proof that none ever is.
-    return max(math.sqrt(share * (1 - share) / num_rows), 1 / num_rows)
+    return max(math.sqrt(max(0.0, share * (1 - share)) / num_rows), 1 / num_rows)
 
 
 def _or_worst(value: Any, sign: float) -> float:

@@ -74,7 +74,7 @@ def _predict(run: TrainedRun, part: Any, batch_size: int) -> Any:
     """Predict a part, and say now and then how far it is."""
     line, started, chunks = StatusLine(sys.stderr), time.perf_counter(), []
     try:
-        for first in range(0, len(part), _CHUNK_ROWS):
+        for first in range(0, max(1, len(part)), _CHUNK_ROWS):
             chunk = part[first : first + _CHUNK_ROWS]
             chunks.append(run.task.predict(run.model, chunk, batch_size=batch_size))
             say_predicted(line, started, first + len(chunk), len(part))

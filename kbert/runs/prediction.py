@@ -13,7 +13,7 @@ from itertools import count, zip_longest
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from kbert.data.files import Reading
+from kbert.data.files import DELIMITED_SUFFIXES, Reading
 from kbert.data.folders import find_parts
 from kbert.data.opening import COMPRESSIONS, format_suffix
 from kbert.data.sources import read_table
@@ -117,9 +117,8 @@ def predict(
     if str(out) == STANDARD:
         if isinstance(table, Parquet):
             raise ValueError("Parquet cannot be written to standard output; pass out=.")
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")  # as files are, on any console
-        table.write(sys.stdout, chunks)
+        with _in_utf8(sys.stdout):
+            table.write(sys.stdout, chunks)
     else:
         with _replacing(Path(out), source, table) as file:
             table.write(file, chunks)
@@ -293,6 +292,20 @@ def check_texts(values: list[Any], name: str, first_row: int = 0) -> list[Any]:
 
 
 @contextlib.contextmanager
+def _in_utf8(stream: Any) -> Iterator[None]:
+    """Let a block write a stream as files are written, whatever its encoding is."""
+    if not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    encoding, errors = stream.encoding, stream.errors
+    stream.reconfigure(encoding="utf-8", errors=errors)
+    try:
+        yield
+    finally:
+        stream.reconfigure(encoding=encoding, errors=errors)
+
+
+@contextlib.contextmanager
 def _replacing(out: Path, source: Any, table: Table) -> Iterator[IO]:
     """Let a block write a file that takes its place once it is whole."""
     out = out.expanduser()
@@ -304,11 +317,12 @@ def _replacing(out: Path, source: Any, table: Table) -> Iterator[IO]:
     if not is_stream and out.exists() and out.samefile(source):
         raise ValueError(f"{out} is the input, which is never changed; name another.")
     suffix = table.suffix or format_suffix(Path(source))
-    if suffix and out.suffix.lower() != suffix.lower():
+    allowed = [suffix] if suffix else ["", *DELIMITED_SUFFIXES]
+    if out.suffix.lower() not in allowed:
         name = "standard input" if is_stream else Path(source).name
         plain = out.with_suffix("") if out.suffix in COMPRESSIONS else out
         raise ValueError(
-            f"predictions of {name} are written as {suffix}; name the file "
+            f"predictions of {name} are written as {suffix or 'text'}; name the file "
             f"{plain.with_suffix(suffix).name!r} instead of {out.name!r}."
         )
     with RunFolder(out.parent).replacing(out.name) as temporary:

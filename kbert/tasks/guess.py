@@ -169,14 +169,14 @@ def _guess_by_labels(
         if len(distinct) > _MOST_WHOLE_CLASSES:
             words = f"column {label!r} holds {len(distinct)} different numbers"
             return "regress", words
-    elif odd := column.find_odd():
-        return "regress", f"column {label!r} holds numbers, but for {odd!r}"
     elif mark := find_separator(column):
         example = next(value for value in distinct if mark in value)
         return (
             "multilabel",
             f"column {label!r} holds several labels a row, such as {example!r}",
         )
+    elif odd := column.find_odd():
+        return "regress", f"column {label!r} holds numbers, but for {odd!r}"
     return "classify", f"column {label!r} holds {len(distinct)} different labels"
 
 

@@ -80,7 +80,7 @@ class Task(ABC):
     Attributes:
         name: as `--task` takes it.
         words: what such a model does, as `--help` and reports say it.
-        metric: name of the figure that the best epoch is chosen by, as the logs of
+        metric: name of the figure that the epoch to keep is chosen by, as the logs of
             `fit` have it on validation data (without `val_`).
         mode: `max` or `min`: which of its values is the best.
         metric_is_share: whether it is the share of the texts that are right, which so
