@@ -1,12 +1,14 @@
 """Write files whole or not at all, and undisturbed by signals to stop."""
 
 import contextlib
+import io
 import os
 import secrets
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 
 @contextlib.contextmanager
@@ -73,6 +75,24 @@ def _flush_folder(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def in_utf8(stream: TextIO) -> Iterator[None]:
+    """Let a block write a stream as files are written, whatever its encoding is.
+
+    Args:
+        stream: such as standard output; what is no stream of bytes stays as it is.
+    """
+    if not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    encoding, errors = stream.encoding, stream.errors
+    stream.reconfigure(encoding="utf-8", errors=errors)
+    try:
+        yield
+    finally:
+        stream.reconfigure(encoding=encoding, errors=errors)
 
 
 @contextlib.contextmanager

@@ -803,19 +803,18 @@ def test_auto_takes_bfloat16_only_where_it_is_clearly_faster(
 
 
 def test_a_slow_bfloat16_is_found_out_and_not_waited_for(monkeypatch):
-    multiply = torch.mm
+    multiply, waits = torch.mm, []
 
     def slow(x, kernel, **options):
         if x.dtype == torch.bfloat16:
-            time.sleep(0.01)
+            waits.append(time.sleep(0.01))
         return multiply(x, kernel, **options)
 
     monkeypatch.setattr(torch, "mm", slow)
     precision.probe_cpu.cache_clear()
     try:
-        started = time.perf_counter()
         assert resolve_precision("auto", CPU) == torch.float32
-        assert time.perf_counter() - started < 0.4
+        assert 0 < len(waits) < 20
     finally:
         precision.probe_cpu.cache_clear()
 

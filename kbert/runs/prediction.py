@@ -1,7 +1,6 @@
 """Predict texts of any number: a table in, the same table with predictions out."""
 
 import contextlib
-import io
 import logging
 import os
 import sys
@@ -23,6 +22,7 @@ from kbert.runs.thresholds import find_options
 from kbert.runs.trained import TrainedRun, load_run
 from kbert.status_line import StatusLine
 from kbert.tasks import Request
+from kbert.writing import in_utf8
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,7 @@ def predict(
     if str(out) == STANDARD:
         if isinstance(table, Parquet):
             raise ValueError("Parquet cannot be written to standard output; pass out=.")
-        with _in_utf8(sys.stdout):
+        with in_utf8(sys.stdout):
             table.write(sys.stdout, chunks)
     else:
         with _replacing(Path(out), source, table) as file:
@@ -289,20 +289,6 @@ def check_texts(values: list[Any], name: str, first_row: int = 0) -> list[Any]:
                 "Name the column of the texts: --text, in Python text=."
             )
     return ["" if value is None else value for value in values]
-
-
-@contextlib.contextmanager
-def _in_utf8(stream: Any) -> Iterator[None]:
-    """Let a block write a stream as files are written, whatever its encoding is."""
-    if not isinstance(stream, io.TextIOWrapper):
-        yield
-        return
-    encoding, errors = stream.encoding, stream.errors
-    stream.reconfigure(encoding="utf-8", errors=errors)
-    try:
-        yield
-    finally:
-        stream.reconfigure(encoding=encoding, errors=errors)
 
 
 @contextlib.contextmanager
