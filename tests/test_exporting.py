@@ -724,11 +724,12 @@ def test_a_folder_that_holds_something_is_kept(tmp_path):
     assert (out / "mine.txt").read_text() == "kept"
     (out / "mine.txt").unlink()
     kbert.export(model, "safetensors", out)
-    (out / "backbone").mkdir()
-    (out / "backbone" / "mine.txt").write_text("kept")
-    with pytest.raises(FileExistsError, match=r"holds backbone/mine\.txt, which no"):
-        kbert.export(model, "safetensors", out, overwrite=True)
-    shutil.rmtree(out / "backbone")
+    for mine in ("backbone/mine.txt", "backbone/config.json.old"):
+        (out / mine).parent.mkdir(exist_ok=True)
+        (out / mine).write_text("kept")
+        with pytest.raises(FileExistsError, match=f"holds {mine}, which no"):
+            kbert.export(model, "safetensors", out, overwrite=True)
+        shutil.rmtree(out / "backbone")
     (out / ".git").mkdir()  # of somebody who publishes it
     with pytest.raises(FileExistsError, match=r"holds \.git, which no export wrote"):
         kbert.export(model, "safetensors", out, overwrite=True)
@@ -752,11 +753,12 @@ def test_overwriting_replaces_no_run_and_no_folder_of_others(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("family", ["bert", "roberta"])
 @pytest.mark.parametrize("format", ["huggingface", "onnx", "safetensors", "keras"])
-def test_an_earlier_export_of_any_format_is_replaced(format, tmp_path):
+def test_an_earlier_export_of_any_format_is_replaced(format, family, tmp_path):
     if format == "onnx":
         pytest.importorskip("onnxruntime")
-    model, out = build_classifier(), tmp_path / "out"
+    model, out = build_classifier(family), tmp_path / "out"
     kbert.export(model, format, out)
     kbert.export(model, "safetensors", out, overwrite=True)
     expected = kbert.export(model, "safetensors", tmp_path / "other")

@@ -25,15 +25,16 @@ EXPORTED = {
     "vocab.json",
     "vocab.txt",
 }
-# What is below: a KerasHub preset.
-EXPORTED_DEEPER = (
-    "backbone/assets",
+# Every file below: those of a KerasHub preset.
+EXPORTED_DEEPER = {
+    "backbone/assets/tokenizer/merges.txt",
+    "backbone/assets/tokenizer/vocabulary.json",
+    "backbone/assets/tokenizer/vocabulary.txt",
     "backbone/config.json",
     "backbone/metadata.json",
     "backbone/model.weights.h5",
-    "backbone/preprocessor.json",
     "backbone/tokenizer.json",
-)
+}
 
 
 @contextlib.contextmanager
@@ -93,8 +94,9 @@ def check_free(out: Path, overwrite: bool) -> None:
         )
     others = [name for name in held if name not in EXPORTED]
     if not others:
-        inner = (path.relative_to(out).as_posix() for path in out.glob("*/**/*"))
-        others = sorted(path for path in inner if not path.startswith(EXPORTED_DEEPER))
+        inner = (path for path in out.glob("*/**/*") if not path.is_dir())
+        names = {path.relative_to(out).as_posix() for path in inner}
+        others = sorted(names - EXPORTED_DEEPER)
     if not others and not _is_card(out / CARD):
         others = held
     if others:
